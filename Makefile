@@ -1,0 +1,37 @@
+# Two commands: `make demo` shows the main job, `make test` proves it. Both set up what they need first.
+PYTHON ?= python3
+VENV ?= .venv
+# The pinned CPU build. Elsewhere: make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
+TORCH ?= torch==2.13.0
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/.ready-demo
+	$(VENV)/bin/xpert demo
+
+test: $(VENV)/.ready-test
+	$(VENV)/bin/python -m pytest -q
+
+check: $(VENV)/.ready-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+# A stamp is written last, so a set-up that was interrupted is done again from the start.
+$(VENV)/.ready-torch:
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) install --quiet $(TORCH)
+	touch $@
+
+$(VENV)/.ready-demo: $(VENV)/.ready-torch pyproject.toml
+	$(PIP) install --quiet -e '.[text]'
+	touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready-torch pyproject.toml
+	$(PIP) install --quiet -e '.[test]'
+	touch $@ $(VENV)/.ready-demo
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist

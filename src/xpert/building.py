@@ -1,0 +1,117 @@
+"""Building a space: origin and noise from the base, words from the pLLMs, Algorithm 1 over all of them.
+
+The only place where probing, summarizing and the space's arithmetic meet to make something new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xpert.explainer import Prober
+from xpert.models.generation import Progress
+from xpert.probing.rewriting import Rewriter
+from xpert.probing.text import pair_up
+from xpert.space.basis import E_DECOMP, E_ORTHO, Space, grow_over
+from xpert.space.decomposition import FloatArray
+from xpert.space.words import merge_candidates
+from xpert.summarizing.calibration import Calibration, calibrate
+from xpert.summarizing.language import LanguageSummarizer
+from xpert.summarizing.summarizer import Summarizer
+
+
+@dataclass(frozen=True)
+class BuiltSpace:
+    """A space, and how its fast sub-vectors compare with the exact ones (None: no fast word was tuned)."""
+
+    space: Space
+    exact_words: tuple[str, ...]
+    calibration: Calibration | None
+
+
+def build_space(
+    prober: Prober,
+    summarizer: Summarizer,
+    adapters: Mapping[str, Path],
+    rewriter: Rewriter,
+    *,
+    exact_words: int = 6,
+    held_out: bool = True,
+    e_ortho: float = E_ORTHO,
+    e_decomp: float = E_DECOMP,
+    most_words: int = 12,
+    on_progress: Progress | None = None,
+) -> BuiltSpace:
+    """Build the basis over the pLLMs of a pool (paper, Algorithm 1).
+
+    The most probable `exact_words` candidates get exact sub-vectors (restyled texts through the
+    summarizer); the fast path is tuned against those and serves the other candidates.
+
+    Args:
+        prober: base and prompts.
+        summarizer: S.
+        adapters: name -> adapter folder, read in the order of the names.
+        rewriter: restyles the base model's answers.
+        exact_words: how many words go the slow way.
+        held_out: measure the fast path on left-out words.
+        e_ortho: largest |cosine| between words.
+        e_decomp: residual share at which words are enough.
+        most_words: largest k.
+        on_progress: called with (stage, done, total).
+    """
+    null = summarizer.embed(prober.null_pairs(on_progress), on_progress=on_progress)
+    origin = null.mean(0)
+    found: list[tuple[FloatArray, list[tuple[str, float]]]] = []
+    for _, adapter in sorted(adapters.items()):
+        pairs = prober.adapter_pairs(adapter, on_progress)
+        mean = summarizer.embed(pairs, on_progress=on_progress).mean(0) - origin
+        found.append((mean + origin, [(p.word, p.probability) for p in summarizer.propose(pairs)]))
+    ranked = merge_candidates(candidate for _, candidates in found for candidate in candidates)
+    slow = [word for word, _ in ranked[:exact_words]]
+    exact = exact_vectors(prober, summarizer, slow, rewriter, origin, on_progress=on_progress)
+    fast, calibration = summarizer, None
+    if isinstance(summarizer, LanguageSummarizer) and len(exact) > 1:
+        calibration = calibrate(summarizer, exact, held_out=held_out, on_progress=on_progress)
+        fast = calibration.summarizer
+
+    def vectors_of(words: Sequence[str]) -> FloatArray:
+        others = [word for word in words if word not in exact]
+        rows = dict(zip(others, fast.word_vectors(others), strict=True)) if others else {}
+        return np.stack([exact[word] if word in exact else rows[word] for word in words])
+
+    space = Space(
+        words=(),
+        vectors=np.zeros((0, len(origin))),
+        origin=origin,
+        null=null,
+        scale=float(np.median([np.linalg.norm(v) for v in exact.values()])) if exact else 1.0,
+        summarizer=summarizer.identity,
+        base=prober.base.digest,
+        prompts=prober.digest,
+        e_ortho=e_ortho,
+        e_decomp=e_decomp,
+    )
+    grown = grow_over(space, found, vectors_of, most_words=most_words)
+    return BuiltSpace(grown, tuple(slow), calibration)
+
+
+def exact_vectors(
+    prober: Prober,
+    summarizer: Summarizer,
+    words: Sequence[str],
+    rewriter: Rewriter,
+    origin: FloatArray,
+    *,
+    on_progress: Progress | None = None,
+) -> dict[str, FloatArray]:
+    """Slow sub-vectors: mean S(unstylized, restyled) over the probe prompts, from the origin; word -> (d,)."""
+    references, exact = prober.references(on_progress), {}
+    for number, word in enumerate(words, 1):
+        restyled = rewriter.rewrite(prober.prompts, references, word)
+        exact[word] = summarizer.embed(pair_up(prober.prompts, references, restyled)).mean(0) - origin
+        if on_progress is not None:
+            on_progress("restyling", number, len(words))
+    return exact

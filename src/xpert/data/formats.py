@@ -1,0 +1,179 @@
+"""The text of one format -> its rows, numbered from 1.
+
+Knows JSON, JSONL, CSV, TSV, Parquet and plain text; does not know what the columns mean.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from xpert.data import files
+from xpert.data.rows import Row, is_message, kind_of
+from xpert.errors import DataError
+
+_LARGEST_FIELD = 2**31 - 1  # what a C long holds everywhere
+_BATCH_ROWS = 1024
+
+
+def jsonl_rows(path: Path, text: str) -> Iterator[Row]:
+    """One JSON value a line; the number of a row is the number of its line. Empty lines are passed over.
+
+    Raises:
+        DataError: a line is not JSON, or not an object or chat.
+    """
+    # Not splitlines(): JSON strings may hold U+2028 and other characters that it would split at.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            where = f"{path}, row {number}"
+            yield _json_row(where, _parse(where, line, "a row is one JSON object on one line, correct or delete it"))
+
+
+def json_rows(path: Path, text: str) -> Iterator[Row]:
+    """The elements of a JSON array; a single object, or a single chat (an array of messages), is one row.
+
+    Raises:
+        DataError: not JSON, or elements that are not objects or chats.
+    """
+    whole = _parse(str(path), text, "a JSON array of objects is expected; for one object a line use format='jsonl'")
+    if isinstance(whole, dict):
+        yield Row(f"{path}, row 1", whole)
+    elif isinstance(whole, list) and whole and all(is_message(item) for item in whole):
+        yield Row(f"{path}, row 1", {"messages": whole})
+    elif isinstance(whole, list):
+        for number, item in enumerate(whole, start=1):
+            yield _json_row(f"{path}, row {number}", item)
+    else:
+        raise DataError(f"{path} holds {kind_of(whole)}: a JSON array of objects is expected")
+
+
+def looks_like_lines(text: str) -> bool:
+    """True when the first of several lines is a JSON value of its own, or the only line is an object."""
+    first, _, rest = text.strip().partition("\n")
+    if not rest.strip():
+        return first.startswith("{")
+    try:
+        json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def csv_rows(path: Path, text: str, *, tabs: bool = False) -> Iterator[Row]:
+    """The rows below the header line; rows are numbered without it. Fields may have any size.
+
+    CSV files whose header has semicolons and no comma are read with semicolons, as spreadsheets of many
+    countries write them.
+
+    Raises:
+        DataError: unclosed quotes, or a row with more fields than the header.
+    """
+    header_line = text.lstrip().partition("\n")[0]
+    delimiter = "\t" if tabs else ";" if ";" in header_line and "," not in header_line else ","
+    number = 0
+    with _large_fields():
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        header: list[str] = []
+        try:
+            for fields in reader:
+                if not any(field.strip() for field in fields):
+                    continue
+                if not header:
+                    header = _checked_header(path, fields)
+                    continue
+                number += 1
+                where = f"{path}, row {number} (line {reader.line_num})"
+                if len(fields) > len(header):
+                    raise DataError(
+                        f"{where}: {len(fields)} fields, the header has {len(header)}: put quotes around a field "
+                        "that holds the separator or a line break"
+                    )
+                values = dict(zip(header, [*fields, *[""] * (len(header) - len(fields))], strict=True))
+                yield Row(where, values)
+        except csv.Error as error:
+            raise DataError(
+                f"{path}, row {number + 1} (line {reader.line_num}): broken {'TSV' if tabs else 'CSV'} ({error}): "
+                'close every quote, and write a quote inside a field as ""'
+            ) from error
+
+
+def parquet_rows(path: Path) -> Iterator[Row]:
+    """The rows of a Parquet file, read in batches.
+
+    Raises:
+        DataError: the file is damaged or larger than `files.MAX_TEXT_BYTES`, or pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise DataError(f"{path}: reading Parquet needs pyarrow: `pip install pyarrow`, or export as .jsonl") from error
+    number = size = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+                size += batch.nbytes
+                if size > files.MAX_TEXT_BYTES:
+                    raise DataError(
+                        f"{path} holds more than {files.MAX_TEXT_BYTES} bytes when decompressed, the most that is read "
+                        "from one file: split it into smaller files in one folder"
+                    )
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(f"{path}, row {number}", values)
+    except FileNotFoundError as error:
+        raise files.unreadable(path, error) from error
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path} is not a readable Parquet file ({reason}): download or export it again") from error
+
+
+def text_rows(path: Path, text: str) -> Iterator[Row]:
+    """The paragraphs of a plain text, parted by blank lines; in a text without blank lines, its lines."""
+    whole = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    paragraphs = re.split(r"\n\s*\n", whole)
+    if len(paragraphs) == 1:
+        paragraphs = whole.split("\n")
+    for number, paragraph in enumerate(paragraphs, start=1):
+        yield Row(f"{path}, paragraph {number}", {"text": paragraph})
+
+
+def _checked_header(path: Path, fields: list[str]) -> list[str]:
+    twice = sorted({field for field in fields if field.strip() and fields.count(field) > 1})
+    if twice:
+        raise DataError(f"{path}: the header names {', '.join(map(repr, twice))} twice: rename one of the columns")
+    return fields
+
+
+def _parse(where: str, text: str, way_out: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
+        raise DataError(f"{where}: broken JSON at {place} ({error.msg}): {way_out}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: JSON that cannot be read ({type(error).__name__}): {way_out}") from error
+
+
+def _json_row(where: str, value: Any) -> Row:
+    if isinstance(value, list):
+        return Row(where, {"messages": value})
+    if isinstance(value, dict):
+        return Row(where, value)
+    raise DataError(f'{where}: {kind_of(value)}, not a JSON object: write {{"prompt": ..., "response": ...}} instead')
+
+
+@contextmanager
+def _large_fields() -> Iterator[None]:
+    """Lift the csv module's limit of 128 KiB a field, which is global, and put it back."""
+    before = csv.field_size_limit(_LARGEST_FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)

@@ -1,0 +1,27 @@
+"""Where the models, the pool and the sample people that come with the package lie. Knows paths only."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import TypedDict
+
+ASSETS = Path(str(files("xpert"))) / "assets"
+# Names that are understood wherever a model's name or folder is.
+EMBEDDED_MODELS = {"xpert/base": ASSETS / "base", "xpert/summarizer": ASSETS / "summarizer"}
+EMBEDDED_POOL = ASSETS / "pool"
+PEOPLE = ASSETS / "people"
+
+
+class Person(TypedDict):
+    """A sample person: one line about them, and the pLLM that fits (None: nothing does)."""
+
+    title: str
+    expected: str | None
+
+
+def people() -> dict[str, Person]:
+    """The sample people, by name; their messages lie at `PEOPLE / f"{name}.jsonl"`."""
+    loaded: dict[str, Person] = json.loads((PEOPLE / "people.json").read_text("utf-8"))
+    return loaded

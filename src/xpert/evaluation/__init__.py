@@ -1,0 +1,1 @@
+"""Measuring the method: the demo, and what the benchmarks share."""

@@ -1,0 +1,107 @@
+"""One loaded base, one summarizer, one space: everything that explains adapters and people alike.
+
+The server explains adapters with it, the device explains samples; both call the same `explain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from xpert.errors import MismatchError
+from xpert.explaining import explain
+from xpert.models.generation import Progress
+from xpert.models.loading import LoadedModel, adapted
+from xpert.probing.prompts import default_prompts
+from xpert.probing.text import ProbeSettings, answer, draw_samples, pair_person, pair_up
+from xpert.records import Explanation, OutputPair, Sample
+from xpert.space.basis import Space
+from xpert.summarizing.summarizer import Summarizer
+
+PERSON_SAMPLES = 50
+
+
+@dataclass
+class Prober:
+    """A base model and the prompts that it and its pLLMs answer; the base answers once.
+
+    Args:
+        base: loaded without adapter.
+        prompts: what is asked.
+        settings: how it is answered.
+    """
+
+    base: LoadedModel
+    prompts: tuple[str, ...] = field(default_factory=default_prompts)
+    settings: ProbeSettings = ProbeSettings()
+    _references: list[str] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the prompts and of how they are answered."""
+        return self.settings.digest(self.prompts)
+
+    def references(self, on_progress: Progress | None = None) -> list[str]:
+        """The base model's answers, made once."""
+        if self._references is None:
+            self._references = answer(self.base, self.prompts, self.settings, on_progress=on_progress)
+        return self._references
+
+    def null_pairs(self, on_progress: Progress | None = None) -> list[OutputPair]:
+        """The base against itself, another draw: what noise looks like."""
+        again = answer(self.base, self.prompts, self.settings, seed_offset=1, on_progress=on_progress)
+        return pair_up(self.prompts, self.references(on_progress), again)
+
+    def adapter_pairs(self, adapter: Path, on_progress: Progress | None = None) -> list[OutputPair]:
+        """Base and pLLM side by side; the adapter is switched on and off on the base in memory."""
+        references = self.references(on_progress)
+        with adapted(self.base, adapter) as personalized:
+            responses = answer(personalized, self.prompts, self.settings, on_progress=on_progress)
+        return pair_up(self.prompts, references, responses)
+
+
+@dataclass
+class Explainer:
+    """Explains adapters of one base, and people, in one space.
+
+    Raises:
+        MismatchError: the space was built over another base or other prompts.
+    """
+
+    prober: Prober
+    summarizer: Summarizer
+    space: Space
+
+    def __post_init__(self) -> None:
+        if self.space.base != self.prober.base.digest:
+            raise MismatchError(
+                f"the space was built over base {self.space.base[:12]}, the loaded base is "
+                f"{self.prober.base.digest[:12]}: load the pool's own base, or rebuild with `xpert pool reindex`"
+            )
+        if self.space.prompts != self.prober.digest:
+            raise MismatchError(
+                f"the space was built with prompts {self.space.prompts[:12]}, these are {self.prober.digest[:12]}: "
+                "use the pool's own prompts, or rebuild with `xpert pool reindex`"
+            )
+
+    def explain_adapter(self, adapter: Path, *, on_progress: Progress | None = None) -> Explanation:
+        """Explain a pLLM by what it answers to the probe prompts."""
+        pairs = self.prober.adapter_pairs(adapter, on_progress)
+        return explain(pairs, self.summarizer, self.space, prompts=self.prober.digest, on_progress=on_progress)
+
+    def explain_samples(
+        self,
+        samples: Sequence[Sample],
+        *,
+        limit: int = PERSON_SAMPLES,
+        seed: int = 0,
+        on_progress: Progress | None = None,
+    ) -> tuple[Explanation, Literal["prompts", "continuation"]]:
+        """Explain a person by at most `limit` samples; also says how the reference answers were made."""
+        drawn = draw_samples(samples, limit, seed)
+        pairs = pair_person(self.prober.base, drawn, self.prober.settings, on_progress=on_progress)
+        digest = self.prober.settings.digest([pair.prompt for pair in pairs])
+        explanation = explain(pairs, self.summarizer, self.space, prompts=digest, on_progress=on_progress)
+        return explanation, "prompts" if drawn[0].prompt is not None else "continuation"

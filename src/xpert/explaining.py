@@ -1,0 +1,99 @@
+"""The heart: output pairs become coefficients over words, for a model on the server and a person on the device.
+
+Knows a summarizer and a space; never sees weights, files or where the pairs came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from xpert.errors import DataError, SpaceError
+from xpert.records import Digests, Explanation, OutputPair, WordCoefficient
+from xpert.space.basis import Space
+from xpert.space.decomposition import FloatArray
+from xpert.summarizing.summarizer import Progress, Summarizer
+
+RESAMPLES = 1000
+INTERVAL = 0.95
+
+
+def explain(
+    pairs: Sequence[OutputPair],
+    summarizer: Summarizer,
+    space: Space,
+    *,
+    prompts: str,
+    interval: float = INTERVAL,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> Explanation:
+    """Explain what sets the second texts of the pairs apart from the first (paper, sections 4.1 and 4.2).
+
+    V = (1/n) sum_j S(reference_j, response_j); z = argmin ||(V - origin) - z U||.
+
+    Args:
+        pairs: n output pairs with matched prompts.
+        summarizer: S, the one that the space was built with.
+        space: words, sub-vectors U (k, d), origin (d,) and noise (m, d).
+        prompts: digest of the prompts, for the record.
+        interval: level of the bootstrap interval over prompts, and of the noise floor.
+        seed: of the bootstrap.
+        on_progress: called with ("embedding", done, n).
+
+    Raises:
+        DataError: no pair.
+        SpaceError: the space was built with another summarizer.
+    """
+    if not pairs:
+        raise DataError("no output pairs to explain: give at least one prompt or sample")
+    if summarizer.identity != space.summarizer:
+        raise SpaceError(
+            f"the space was built with summarizer {space.summarizer[:12]}, this one is {summarizer.identity[:12]}: "
+            "use the pool's own summarizer, or rebuild the space with `xpert pool reindex`"
+        )
+    embeddings = summarizer.embed(pairs, on_progress=on_progress)
+    return explain_embeddings(embeddings, space, prompts=prompts, interval=interval, seed=seed)
+
+
+def explain_embeddings(
+    embeddings: FloatArray, space: Space, *, prompts: str, interval: float = INTERVAL, seed: int = 0
+) -> Explanation:
+    """The arithmetic of `explain`, from embeddings (n, d)."""
+    each = space.coefficients(embeddings)
+    mean = each.mean(0)
+    means = _resampled_means(each, len(each), seed)
+    tail = 50 * (1 - interval)
+    low, high = np.percentile(means, [tail, 100 - tail], axis=0)
+    floors, noise = noise_floor(space, len(each), interval=interval, seed=seed)
+    return Explanation(
+        words=tuple(
+            WordCoefficient(word=word, coefficient=float(z), low=float(a), high=float(b), floor=float(f))
+            for word, z, a, b, f in zip(space.words, mean, low, high, floors, strict=True)
+        ),
+        residual=space.residual(embeddings.mean(0)),
+        pairs=len(embeddings),
+        noise=noise,
+        interval=interval,
+        digests=Digests(base=space.base, summarizer=space.summarizer, prompts=prompts, space=space.digest),
+    )
+
+
+def noise_floor(space: Space, pairs: int, *, interval: float = INTERVAL, seed: int = 0) -> tuple[FloatArray, float]:
+    """What coefficients reach when the base is compared with itself over `pairs` prompts.
+
+    Returns:
+        Quantile of |z_k| for each word (k,), and of ||z||, over bootstrap means of the space's
+        (base, base) pairs.
+    """
+    means = _resampled_means(space.coefficients(space.null), pairs, seed + 1)
+    floors = np.quantile(np.abs(means), interval, axis=0)
+    return floors, float(np.quantile(np.linalg.norm(means, axis=1), interval))
+
+
+def _resampled_means(rows: FloatArray, size: int, seed: int) -> FloatArray:
+    """Means of RESAMPLES bootstrap samples of `size` rows; shape (RESAMPLES, k)."""
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(size, np.full(len(rows), 1 / len(rows)), size=RESAMPLES)
+    return np.asarray(counts @ rows / size, dtype=np.float64)

@@ -1,0 +1,1 @@
+"""Loading and running language models: references, digests, adapters, generation."""

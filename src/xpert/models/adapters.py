@@ -1,0 +1,255 @@
+"""A LoRA adapter on disk: what it is, and whether it belongs to a base model.
+
+Knows files, names and shapes; never runs an adapter, never unpickles, never imports what a file names. A LoRA
+adapter adds (alpha / r) B A to the weights of the layers it targets, with A (r, in) and B (out, r). Adapters that
+do more than that (whole layers, biases, DoRA, new tokens, changed bases) are refused: they could be neither
+merged nor compared as a difference from the base.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from xpert.errors import DamagedModelError, MismatchError, MissingModelError
+from xpert.models.headers import check_finite, read_header
+from xpert.models.lora_settings import LoraSettings, named, read_lora_settings
+from xpert.models.reference import folder_digest, model_digest, tokenizer_digest
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+CARD = "README.md"
+ADAPTER_FILES = (CONFIG, WEIGHTS)
+"""The files that make an adapter; its digest covers their names and contents, and not the card."""
+
+_TENSOR = re.compile(
+    r"base_model\.model\.(?P<module>.+)\.(?:lora_(?P<side>[AB])\.weight|lora_embedding_(?P<table>[AB]))"
+)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
+_CARD_CAP_BYTES = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFacts:
+    """What the files of an adapter say.
+
+    Attributes:
+        folder: where they lie.
+        digest: SHA-256 over names and contents of `ADAPTER_FILES`.
+        base_name: what its configuration calls the base; advice, since anyone may write anything there.
+        rank: LoRA rank r of layers to which the configuration gives no rank of their own.
+        alpha: scale of layers to which the configuration gives no alpha of their own.
+        target_modules: sorted names, or ends of names, of the adapted layers.
+        shapes: tensor name -> shape.
+        size_bytes: bytes of `ADAPTER_FILES` and, where there is one, of the card.
+        base_digest: `base_sha256` of the card, None where it has none.
+        tokenizer_digest: `tokenizer_sha256` of the card, None where it has none.
+        settings: the whole of the LoRA configuration that counts.
+    """
+
+    folder: Path
+    digest: str
+    base_name: str
+    rank: int
+    alpha: float
+    target_modules: tuple[str, ...]
+    shapes: dict[str, tuple[int, ...]]
+    size_bytes: int
+    base_digest: str | None
+    tokenizer_digest: str | None
+    settings: LoraSettings
+
+
+def inspect_adapter(folder: Path) -> AdapterFacts:
+    """Read configuration, tensor header and card of an adapter, and look for NaN; loads no model.
+
+    Raises:
+        MissingModelError: no such folder, or a file of it is missing or cannot be read.
+        DamagedModelError: not a plain LoRA adapter, a pickle, a header that lies, NaN or infinite numbers.
+    """
+    try:
+        return _inspect(folder)
+    except OSError as error:
+        raise MissingModelError(
+            f"{folder} cannot be read ({error.strerror or error}): check path and rights"
+        ) from error
+
+
+def _inspect(folder: Path) -> AdapterFacts:
+    if not folder.is_dir():
+        raise MissingModelError(f"no adapter folder {folder}: give the folder that peft's `save_pretrained` wrote")
+    for name in ADAPTER_FILES:
+        if not (folder / name).is_file():
+            found = sorted(p.name for p in folder.glob("adapter_model.*"))
+            pickled = f" (there is {', '.join(found)}, but unpickling runs code and is refused)" if found else ""
+            raise MissingModelError(
+                f"{folder} holds no {name}{pickled if name == WEIGHTS else ''}: save the adapter with "
+                "`save_pretrained(..., safe_serialization=True)`"
+            )
+    settings = read_lora_settings(folder / CONFIG)
+    entries = read_header(folder / WEIGHTS)
+    shapes = {entry.name: entry.shape for entry in entries}
+    _pairs(shapes, folder / WEIGHTS)
+    check_finite(folder / WEIGHTS, entries)
+    card = _card(folder / CARD)
+    present = [folder / name for name in (*ADAPTER_FILES, CARD) if (folder / name).is_file()]
+    return AdapterFacts(
+        folder=folder,
+        digest=folder_digest(folder, ADAPTER_FILES),
+        base_name=settings.base_name,
+        rank=settings.rank,
+        alpha=settings.alpha,
+        target_modules=settings.target_modules,
+        shapes=shapes,
+        size_bytes=sum(file.stat().st_size for file in present),
+        base_digest=_card_digest(card, "base_sha256"),
+        tokenizer_digest=_card_digest(card, "tokenizer_sha256"),
+        settings=settings,
+    )
+
+
+class _Pair(NamedTuple):
+    """Shapes of one layer's A and B, and whether the layer is an embedding table."""
+
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+    table: bool
+
+
+def _pairs(shapes: Mapping[str, tuple[int, ...]], path: Path) -> dict[str, _Pair]:
+    """Layer -> its A and B; refuses every other tensor, and an A without B."""
+    sides: dict[tuple[str, bool], dict[str, tuple[int, ...]]] = {}
+    for name, shape in shapes.items():
+        if (match := _TENSOR.fullmatch(name)) is None:
+            raise DamagedModelError(
+                f"{path}: tensor {name!r} is neither A nor B of a layer; only LoRA matrices are read: save without "
+                "whole layers (`save_embedding_layers=False`, no modules_to_save)"
+            )
+        table = match["table"] is not None
+        sides.setdefault((match["module"], table), {})[match["table"] or match["side"]] = shape
+    if not sides:
+        raise DamagedModelError(f"{path} holds no tensors: save the adapter again")
+    pairs: dict[str, _Pair] = {}
+    for (module, table), found in sides.items():
+        if found.keys() != {"A", "B"} or module in pairs:
+            raise DamagedModelError(f"{path}: layer {module!r} needs one A and one B: save the adapter again")
+        pairs[module] = _Pair(found["A"], found["B"], table)
+    return pairs
+
+
+def _card(path: Path) -> Mapping[str, Any]:
+    """The `xpert` mapping of a model card; a missing or broken card says nothing."""
+    import yaml
+
+    if not path.is_file():
+        return {}
+    with path.open("rb") as stream:
+        text = stream.read(_CARD_CAP_BYTES).decode("utf-8", "replace")
+    front = _FRONT_MATTER.match(text)
+    if front is None or "<<" in front[1]:  # merged mappings can grow without bound (2^n from n lines)
+        return {}
+    try:
+        whole = yaml.safe_load(front[1])
+    except Exception:  # noqa: BLE001 - a stranger's advice: whatever YAML breaks on, it gives no facts
+        return {}
+    own = whole.get("xpert") if isinstance(whole, dict) else None
+    return own if isinstance(own, dict) else {}
+
+
+def _card_digest(card: Mapping[str, Any], key: str) -> str | None:
+    value = card.get(key)
+    return value.lower() if isinstance(value, str) and _DIGEST.fullmatch(value.lower()) else None
+
+
+class _Layer(NamedTuple):
+    inputs: int
+    outputs: int
+    table: bool
+
+
+@lru_cache(maxsize=8)
+def _base_layers(folder: Path, digest: str) -> dict[str, _Layer]:
+    """Layer -> its sizes, of a base built on torch's meta device; remembered by the base's digest."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.pytorch_utils import Conv1D
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:
+        raise DamagedModelError(
+            f"no language model can be built from {folder}/config.json ({type(error).__name__}: {error}): "
+            "give the folder of a causal language model that transformers knows"
+        ) from error
+    layers = {}
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            layers[name] = _Layer(module.in_features, module.out_features, False)
+        elif isinstance(module, torch.nn.Embedding):
+            layers[name] = _Layer(module.num_embeddings, module.embedding_dim, True)
+        elif isinstance(module, Conv1D):
+            layers[name] = _Layer(int(module.weight.shape[0]), int(module.weight.shape[1]), False)
+    return layers
+
+
+def check_fit(facts: AdapterFacts, base_folder: Path) -> None:
+    """Refuse an adapter that does not belong to a base model.
+
+    Compared are the digests of base and tokenizer where the adapter's card has them, then, for every adapted
+    layer, A (r, in) and B (out, r) against the base's layer (an embedding table counts words as in, width as out).
+
+    Raises:
+        MismatchError: the text names what differs.
+        MissingModelError: the base folder lacks files.
+        DamagedModelError: no model can be built from the base's configuration.
+    """
+    base = model_digest(base_folder)
+    made_for = f" ({facts.base_name})" if facts.base_name else ""
+    if facts.base_digest is not None and facts.base_digest != base:
+        raise MismatchError(
+            f"adapter {facts.folder} was tuned on base {facts.base_digest[:12]}…{made_for}, but {base_folder} is "
+            f"{base[:12]}…: give the base that it was tuned on"
+        )
+    if facts.tokenizer_digest is not None and facts.tokenizer_digest != (own := tokenizer_digest(base_folder)):
+        raise MismatchError(
+            f"adapter {facts.folder} was tuned with tokenizer {facts.tokenizer_digest[:12]}…, {base_folder} has "
+            f"{own[:12]}…: the same text would become other tokens; give the tokenizer that it was tuned with"
+        )
+    layers = _base_layers(base_folder.resolve(), base)
+    differences = _differences(facts, layers)
+    if differences:
+        more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
+        raise MismatchError(
+            f"adapter {facts.folder}{made_for} does not fit base {base_folder}: {'; '.join(differences[:3])}{more}: "
+            "give the base that it was tuned on"
+        )
+
+
+def _differences(facts: AdapterFacts, layers: Mapping[str, _Layer]) -> list[str]:
+    """One sentence for everything that does not fit, in the order in which a person would look."""
+    found = [
+        f"it targets {target!r}, which the base does not have"
+        for target in facts.target_modules
+        if not any(named(module, (target,)) for module in layers)
+    ]
+    pairs = _pairs(facts.shapes, facts.folder / WEIGHTS)
+    for module, pair in pairs.items():
+        layer = layers.get(module)
+        if layer is None or layer.table != pair.table:
+            found.append(f"it has tensors for {module!r}, which is no such layer of the base")
+            continue
+        if not facts.settings.adapts(module):
+            found.append(f"it has tensors for {module!r}, which its target_modules do not name")
+        rank = facts.settings.rank_of(module)
+        for side, shape, wanted in (("A", pair.a, (rank, layer.inputs)), ("B", pair.b, (layer.outputs, rank))):
+            if shape != wanted:
+                found.append(f"{side} of {module!r} has shape {shape}, base and configured rank {rank} need {wanted}")
+    missing = [module for module in layers if facts.settings.adapts(module) and module not in pairs]
+    return found + [f"it lacks the tensors of {module!r}, which it targets" for module in missing]

@@ -1,0 +1,113 @@
+"""Answers of a loaded model: batched, with key-value cache, reproducible by seed.
+
+Knows nothing of what the answers are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from xpert.models.loading import LoadedModel, render_chat
+
+Progress = Callable[[str, int, int], None]
+CUT = " ..."
+_PROMPT_TOKENS = 1024
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer must add its own special tokens: only where no chat template wrote them."""
+    return tokenizer.chat_template is None
+
+
+def _end_ids(loaded: LoadedModel) -> list[int]:
+    configured = loaded.model.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    return sorted({i for i in [*ids, loaded.tokenizer.eos_token_id] if i is not None})
+
+
+def _configuration(loaded: LoadedModel, max_new_tokens: int, temperature: float, top_p: float) -> GenerationConfig:
+    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": temperature > 0, "use_cache": True}
+    if temperature > 0:
+        settings |= {"temperature": temperature, "top_p": top_p, "top_k": 0}
+    ends = _end_ids(loaded)
+    return GenerationConfig(**settings, eos_token_id=ends or None, pad_token_id=loaded.tokenizer.pad_token_id)
+
+
+def generate(
+    loaded: LoadedModel,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int = 192,
+    seed: int = 0,
+    temperature: float = 0.8,
+    top_p: float = 0.95,
+    batch_size: int = 64,
+    system: str | None = None,
+    starts: Sequence[str] | None = None,
+    on_progress: Progress | None = None,
+) -> list[str]:
+    """Answer every prompt once.
+
+    Args:
+        loaded: the model; an adapter that is on takes part.
+        prompts: what is asked, n texts.
+        max_new_tokens: an answer that has not ended by then is cut, and ends in " ...".
+        seed: of the sampling; the same seed, prompts and batch size give the same answers. The caller's
+            random state is left as it was.
+        temperature: 0 takes the most probable token.
+        top_p: nucleus of the sampling.
+        batch_size: answers made at once.
+        system: a system turn for all.
+        starts: the first words of each answer, to be continued; not repeated in the result.
+        on_progress: called with ("answering", done, n).
+
+    Returns:
+        n texts, in the order of the prompts.
+    """
+    tokenizer, texts = loaded.tokenizer, [""] * len(prompts)
+    chats = [render_chat(tokenizer, prompt, system) for prompt in prompts]
+    if starts is not None:
+        chats = [chat + start for chat, start in zip(chats, starts, strict=True)]
+    configuration = _configuration(loaded, max_new_tokens, temperature, top_p)
+    order = sorted(range(len(chats)), key=lambda i: (len(chats[i]), i))
+    devices = [loaded.device] if loaded.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.inference_mode():
+        torch.manual_seed(seed)
+        for begin in range(0, len(order), batch_size):
+            rows = order[begin : begin + batch_size]
+            for row, text in zip(rows, _answer(loaded, [chats[i] for i in rows], configuration), strict=True):
+                texts[row] = text
+            if on_progress is not None:
+                on_progress("answering", begin + len(rows), len(order))
+    return texts
+
+
+def _answer(loaded: LoadedModel, chats: list[str], configuration: GenerationConfig) -> list[str]:
+    tokenizer = loaded.tokenizer
+    inputs = tokenizer(
+        chats,
+        add_special_tokens=special_tokens(tokenizer),
+        return_tensors="pt",
+        padding=True,
+        truncation=True,
+        max_length=_PROMPT_TOKENS,
+    ).to(loaded.device)
+    out = loaded.model.generate(
+        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], generation_config=configuration
+    )
+    ends = set(_end_ids(loaded))
+    answers = []
+    for ids in out[:, inputs["input_ids"].shape[1] :].tolist():
+        ended = any(token in ends for token in ids)
+        answers.append(tokenizer.decode(ids, skip_special_tokens=True).strip() + ("" if ended else CUT))
+    return answers
+
+
+def cut(tokenizer: PreTrainedTokenizerBase, text: str, max_tokens: int) -> str:
+    """A person's text as long as an answer may be: longer ones are cut and end in " ..." alike."""
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return text if len(ids) <= max_tokens else tokenizer.decode(ids[:max_tokens], skip_special_tokens=True).strip() + CUT

@@ -1,0 +1,132 @@
+"""From a reference to a model in memory, ready to answer.
+
+Knows transformers and peft; never sees personal data. Nothing is loaded before it was checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from xpert.errors import DamagedModelError, MissingModelError, SettingsError
+from xpert.models.adapters import check_fit, inspect_adapter
+from xpert.models.reference import ModelReference, model_digest, resolve_folder, tokenizer_digest
+
+
+@dataclass
+class LoadedModel:
+    """A causal LM in evaluation mode with its tokenizer (left padding) and the digests of its files."""
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    device: torch.device
+    folder: Path
+    digest: str
+    tokenizer_digest: str
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """The device to run on: CUDA, then Apple's MPS, then the CPU, unless one is named.
+
+    Raises:
+        SettingsError: no such device here.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(f"device {device!r} is not available here: use cpu, cuda, mps or auto") from error
+    return chosen
+
+
+def choose_dtype(device: torch.device, dtype: torch.dtype | None = None) -> torch.dtype:
+    """bf16 on CUDA, fp32 elsewhere (bf16 products are slow on most CPUs), unless one is named."""
+    if dtype is not None:
+        return dtype
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def load_model(
+    reference: ModelReference, *, device: str = "auto", dtype: torch.dtype | None = None
+) -> LoadedModel:
+    """Load a causal LM, with its adapter where the reference names one.
+
+    Raises:
+        MissingModelError: no such model or adapter.
+        DamagedModelError: a file cannot be read.
+        MismatchError: the adapter belongs to another base.
+    """
+    folder = resolve_folder(reference.model, reference.revision)
+    digest = model_digest(folder)
+    chosen = choose_device(device)
+    if reference.adapter is not None:
+        check_fit(inspect_adapter(Path(reference.adapter)), folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=choose_dtype(chosen, dtype), use_safetensors=True)
+    except OSError as error:
+        raise MissingModelError(f"model folder {folder} is not complete: {error}") from error
+    except Exception as error:
+        # Damage shows as many things here: SafetensorError, RuntimeError on shapes, JSON errors.
+        raise DamagedModelError(f"model folder {folder} cannot be read ({error}): download it again") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model = model.to(chosen).eval().requires_grad_(False)
+    loaded = LoadedModel(model, tokenizer, chosen, folder, digest, tokenizer_digest(folder))
+    if reference.adapter is not None:
+        loaded.model = _attach(loaded.model, Path(reference.adapter))
+    return loaded
+
+
+def _attach(model: Any, adapter: Path) -> Any:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(adapter), is_trainable=False).eval()
+
+
+@contextmanager
+def adapted(loaded: LoadedModel, adapter: Path) -> Iterator[LoadedModel]:
+    """The same base in memory with an adapter on; off again, and gone, at the end.
+
+    Raises:
+        DamagedModelError, MissingModelError, MismatchError: as `load_model`.
+    """
+    check_fit(inspect_adapter(adapter), loaded.folder)
+    wrapped = _attach(loaded.model, adapter)
+    try:
+        yield LoadedModel(
+            wrapped, loaded.tokenizer, loaded.device, loaded.folder, loaded.digest, loaded.tokenizer_digest
+        )
+    finally:
+        loaded.model = wrapped.unload()
+
+
+def render_chat(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str | None = None) -> str:
+    """The text up to where the answer starts.
+
+    With a chat template: a user turn, after a system turn where one is given (models whose template
+    knows no system turn get it in front of the prompt). Without: `{system}\\n\\n{prompt}\\n\\n`.
+    """
+    if tokenizer.chat_template is None:
+        return "".join(f"{part}\n\n" for part in (system, prompt) if part)
+    messages = [{"role": "user", "content": prompt}]
+    if system:
+        try:
+            return str(_apply(tokenizer, [{"role": "system", "content": system}, *messages]))
+        except Exception:
+            messages = [{"role": "user", "content": f"{system}\n\n{prompt}"}]
+    return str(_apply(tokenizer, messages))
+
+
+def _apply(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> Any:
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

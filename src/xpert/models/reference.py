@@ -1,0 +1,105 @@
+"""Which model: a name or folder, its revision and adapter, and the digest of its content.
+
+Knows files only; never loads weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from xpert.embedded import EMBEDDED_MODELS
+from xpert.errors import MissingModelError
+
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json")
+_TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReference:
+    """A causal LM by hub name or folder, with an optional adapter folder and hub revision."""
+
+    model: str
+    adapter: str | None = None
+    revision: str | None = None
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of one file, in hexadecimal; read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _digest(folder: Path, patterns: tuple[str, ...], stamp: tuple[tuple[str, int, int], ...]) -> str:
+    whole = hashlib.sha256()
+    for name, _, _ in stamp:
+        whole.update(f"{name}\0{file_digest(folder / name)}\n".encode())
+    return whole.hexdigest()
+
+
+def folder_digest(folder: Path, patterns: tuple[str, ...]) -> str:
+    """SHA-256 over the names and contents of the files of `folder` that match, sorted by name.
+
+    Remembered within the process by size and time, so that asking twice reads once.
+    """
+    files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
+    stamp = tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files)
+    return _digest(folder.resolve(), patterns, stamp)
+
+
+def resolve_folder(model: str, revision: str | None = None) -> Path:
+    """The local folder of a model: the folder itself, or the hub's snapshot in the local cache.
+
+    Raises:
+        MissingModelError: no such folder, or the hub has no such name or cannot be reached.
+    """
+    folder = EMBEDDED_MODELS.get(model, Path(model).expanduser())
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise MissingModelError(
+                f"{folder} holds no config.json: it is not a model folder; give the folder that "
+                "`save_pretrained` wrote"
+            )
+        return folder.resolve()
+    if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
+        raise MissingModelError(f"no model folder {folder}: check the path, or give a Hugging Face name such as Qwen/Qwen3-0.6B")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+    try:
+        try:
+            return Path(snapshot_download(model, revision=revision, allow_patterns=wanted, local_files_only=True))
+        except LocalEntryNotFoundError:
+            return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise MissingModelError(
+            f"model {model!r} is neither a folder here nor in the local Hugging Face cache, and the hub did not "
+            f"give it ({type(error).__name__}): check the name, the network or HF_HUB_OFFLINE, or give a folder"
+        ) from error
+
+
+def model_digest(folder: Path) -> str:
+    """SHA-256 over weights and configuration of a model folder.
+
+    Raises:
+        MissingModelError: the folder holds no safetensors file.
+    """
+    if not any(folder.glob("*.safetensors")):
+        raise MissingModelError(
+            f"{folder} holds no .safetensors file: convert the model with `save_pretrained` (pickled weights are refused)"
+        )
+    return folder_digest(folder, _WEIGHTS)
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """SHA-256 over the vocabulary files of a model folder."""
+    tokenizer = folder / "tokenizer.json"
+    if tokenizer.is_file():
+        kept = {k: v for k, v in json.loads(tokenizer.read_text("utf-8")).items() if k not in ("padding", "truncation")}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    return folder_digest(folder, _TOKENIZER)

@@ -1,0 +1,10 @@
+"""Pools of pLLMs: records in a catalog, bytes in an artifact store, publishing that keeps the two together.
+
+`open_pool(folder)` is the way in. Importing this loads neither torch nor SQLAlchemy.
+"""
+
+from xpert.pool.artifacts import ArtifactStore
+from xpert.pool.catalog import Catalog
+from xpert.pool.publishing import Pool, ReindexReport, open_pool
+
+__all__ = ["ArtifactStore", "Catalog", "Pool", "ReindexReport", "open_pool"]

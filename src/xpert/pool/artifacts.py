@@ -1,0 +1,244 @@
+"""Bytes by their digest: each artifact is a folder named by the SHA-256 over its files.
+
+Knows files only; nothing of adapters or records. Digests are the only names that come from outside, and they must be
+64 hexadecimal digits, so that no path can be smuggled in. What is visible under a digest is whole: files are staged
+beside it, synced to the disk, and appear by one rename.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from xpert.errors import DamagedModelError, PoolError, StorageError
+
+UNCOUNTED = frozenset({"README.md"})
+"""Files that an artifact may hold beside those that make its digest: a card is about an adapter, and not part of it."""
+
+STALE_S = 3600.0
+"""Age after which a staged folder is taken for the rest of a killed process."""
+
+_STAGED, _GONE = ".staged-", ".gone-"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_PIECE_BYTES = 2**20
+
+
+class ArtifactStore:
+    """Immutable folders by digest.
+
+    The digest is SHA-256 over "name NUL sha256-of-content newline" of each file, sorted by name, `UNCOUNTED` left out.
+
+    Args:
+        folder: where the store lies; made when missing, unless `read_only`.
+        read_only: nothing is made, swept or changed.
+
+    Raises:
+        StorageError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        self.folder = folder
+        self.read_only = read_only
+        if not read_only:
+            with _translated(folder, "opened"):
+                folder.mkdir(parents=True, exist_ok=True)
+                self._sweep()
+
+    def path(self, digest: str) -> Path:
+        """Where the files of a digest lie, or would lie.
+
+        Raises:
+            PoolError: not 64 hexadecimal digits.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise PoolError(f"{digest[:100]!r} is no digest: 64 digits 0-9 a-f are needed")
+        return self.folder / digest
+
+    def has(self, digest: str) -> bool:
+        """True when there is an artifact of this digest."""
+        return self.path(digest).is_dir()
+
+    def digests(self) -> list[str]:
+        """The digests of all artifacts, sorted."""
+        with _translated(self.folder, "listed"):
+            return sorted(entry.name for entry in self.folder.iterdir() if _DIGEST.fullmatch(entry.name))
+
+    def verify(self, digest: str) -> bool:
+        """Read all files again: True when they still have this digest."""
+        folder = self.path(digest)
+        if not folder.is_dir():
+            return False
+        with _translated(folder, "read"):
+            return _combined((file.name, _content_digest(file)) for file in folder.iterdir()) == digest
+
+    def put(self, source: Path, files: Sequence[str], *, expected: str | None = None) -> str:
+        """Copy files into the store; what is there already, and whole, is left as it is.
+
+        Args:
+            source: folder that holds them.
+            files: their plain names.
+            expected: digest that they must have.
+
+        Returns:
+            The digest.
+
+        Raises:
+            PoolError: a name is no plain file name.
+            DamagedModelError: the files have another digest than expected.
+            StorageError: a disk refused; nothing is left of it.
+        """
+        self._must_write()
+        for name in files:
+            if name != Path(name).name or name.startswith("."):
+                raise PoolError(f"{name!r} is no plain file name: give names of files inside {source}")
+        staged = self.folder / f"{_STAGED}{secrets.token_hex(8)}"
+        try:
+            needed = sum((source / name).stat().st_size for name in files)
+            with _translated(self.folder, "written to", needed):
+                staged.mkdir()
+                digest = _combined([(name, _copy(source / name, staged / name)) for name in files])
+                if expected not in (None, digest):
+                    raise DamagedModelError(
+                        f"{source} has digest {digest[:12]}…, expected was {expected}: it changed while it was read; "
+                        "try again when nothing writes to it"
+                    )
+                _sync_folder(staged)
+                self._reveal(staged, digest)
+            return digest
+        except OSError as error:
+            raise StorageError(f"{source} cannot be read ({error.strerror or error}): check path and rights") from error
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+    def delete(self, digest: str) -> None:
+        """Remove an artifact; one that is not there is no error.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        self._must_write()
+        folder = self.path(digest)
+        with _translated(folder, "deleted"):
+            if folder.is_dir():
+                self._retire(folder)
+
+    @contextmanager
+    def lock(self, timeout_s: float = 60.0) -> Iterator[None]:
+        """Only one process at a time, so that bytes and rows are changed together. It dies with its process.
+
+        Raises:
+            StorageError: another process held it for `timeout_s`.
+        """
+        from filelock import FileLock, Timeout
+
+        self._must_write()
+        held = FileLock(self.folder / ".lock", timeout=timeout_s)
+        try:
+            held.acquire()
+        except Timeout as error:
+            raise StorageError(
+                f"another process has been publishing to {self.folder} for {timeout_s:g} s: try again when it is done"
+            ) from error
+        except OSError as error:
+            raise StorageError(
+                f"{self.folder} cannot be locked ({error.strerror or error}): check its disk and rights"
+            ) from error
+        try:
+            yield
+        finally:
+            held.release()
+
+    def _must_write(self) -> None:
+        if self.read_only:
+            raise PoolError(f"the store {self.folder} was opened to be read only: open a pool in a folder of your own")
+
+    def _reveal(self, staged: Path, digest: str) -> None:
+        """Rename a staged folder to its digest, unless a whole one is there; a damaged one makes room."""
+        target = self.path(digest)
+        if target.is_dir():
+            if self.verify(digest):
+                return
+            self._retire(target)
+        try:
+            os.replace(staged, target)
+        except OSError as error:
+            # Someone without the lock was faster: what has this name is as good as ours.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES) or not self.verify(digest):
+                raise
+        _sync_folder(self.folder)
+
+    def _retire(self, folder: Path) -> None:
+        """Out of sight by one rename, then deleted file by file: no half of it is ever visible."""
+        gone = self.folder / f"{_GONE}{secrets.token_hex(8)}"
+        os.replace(folder, gone)
+        _sync_folder(self.folder)
+        shutil.rmtree(gone)
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left behind."""
+        for entry in self.folder.iterdir():
+            if entry.name.startswith((_STAGED, _GONE)) and entry.is_dir() and _age_s(entry) > STALE_S:
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _age_s(folder: Path) -> float:
+    """Seconds since anything in a folder was written; 0 when it vanishes meanwhile."""
+    try:
+        return time.time() - max(place.stat().st_mtime for place in (folder, *folder.iterdir()))
+    except FileNotFoundError:
+        return 0.0
+
+
+@contextmanager
+def _translated(place: Path, verb: str, needed_bytes: int | None = None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        need = f"; {needed_bytes} bytes are needed" if needed_bytes is not None else ""
+        way_out = "free space on its disk and try again" if full else "check path, disk and rights"
+        raise StorageError(f"{place} could not be {verb} ({error.strerror or error}){need}: {way_out}") from error
+
+
+def _combined(digests: Iterable[tuple[str, str]]) -> str:
+    whole = hashlib.sha256()
+    for name, digest in sorted(digests):
+        if name not in UNCOUNTED:
+            whole.update(f"{name}\0{digest}\n".encode())
+    return whole.hexdigest()
+
+
+def _content_digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copy one file, synced to the disk; the digest is that of the bytes written, whatever happens to the source."""
+    content = hashlib.sha256()
+    with source.open("rb") as reader, target.open("xb") as writer:
+        while piece := reader.read(_PIECE_BYTES):
+            content.update(piece)
+            writer.write(piece)
+        writer.flush()
+        os.fsync(writer.fileno())
+    return content.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut; Windows has no such call."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

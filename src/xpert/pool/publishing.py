@@ -1,0 +1,298 @@
+"""Adding to a pool, removing from it and explaining it anew: bytes before rows, rows before bytes are taken away.
+
+Knows the order of the steps; what is a fitting adapter is decided in `xpert.models.adapters`, and how one is explained
+by the callable that is given. At every moment, also after a kill, a row is visible only with its files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from xpert.errors import MismatchError, NotInPoolError, PoolError, StorageError
+from xpert.models.adapters import ADAPTER_FILES, CARD, AdapterFacts, check_fit, inspect_adapter
+from xpert.models.reference import model_digest
+from xpert.pool.artifacts import ArtifactStore
+from xpert.pool.catalog import Catalog, Records, refuse_duplicate
+from xpert.records import Explanation, PoolRecord
+
+CATALOG_FILE = "catalog.sqlite"
+ARTIFACTS_FOLDER = "artifacts"
+SPACE_FOLDER = "space"
+"""Where the basis of the pool lies; written by others, never touched here."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexReport:
+    """What `Pool.reindex` did.
+
+    Attributes:
+        explained: names that have a new explanation.
+        swept: digests of artifacts that no row named; they were deleted.
+    """
+
+    explained: tuple[str, ...]
+    swept: tuple[str, ...]
+
+
+def check_name(name: str) -> None:
+    """The rule for names in a pool: they are file names on every system.
+
+    Raises:
+        PoolError: not 1 to 80 letters, digits, dots, dashes and underscores that start with a letter or digit and do
+            not end with a dot, or a name that Windows keeps for devices.
+    """
+    if not _NAME.fullmatch(name) or name.endswith("."):
+        raise PoolError(
+            f"{name[:100]!r} cannot be a name in a pool: 1 to 80 letters, digits, '.', '-' and '_' are allowed, a "
+            "letter or digit first, no dot last, as in 'poet-7b'"
+        )
+    if _RESERVED.fullmatch(name):
+        raise PoolError(
+            f"{name!r} cannot be a name in a pool: Windows keeps it for a device; add a word, as in '{name}-1'"
+        )
+
+
+@dataclass(frozen=True)
+class Pool:
+    """pLLMs of one base model: records in a catalog, files in an artifact store.
+
+    Use as a context manager, or call `close`.
+
+    Attributes:
+        catalog: the rows.
+        artifacts: the bytes.
+        folder: where both lie, None for a pool that was put together by hand.
+        read_only: adding, removing and reindexing are refused.
+    """
+
+    catalog: Catalog
+    artifacts: ArtifactStore
+    folder: Path | None = None
+    read_only: bool = False
+
+    def add(
+        self,
+        adapter_folder: Path,
+        *,
+        base_folder: Path,
+        base_name: str,
+        name: str,
+        explain: Callable[[Path], Explanation] | None = None,
+        note: str = "",
+    ) -> PoolRecord:
+        """Check an adapter, explain it, and publish it; on any error or interrupt nothing is published.
+
+        Args:
+            adapter_folder: plain peft folder; it stays as it is.
+            base_folder: model folder of the base that it must belong to.
+            base_name: how people call that base.
+            name: name in the pool.
+            explain: gives the explanation of an adapter folder; None: publish without one.
+            note: free text for people.
+
+        Returns:
+            The record as it stands in the catalog.
+
+        Raises:
+            PoolError: the name breaks the rule, or the pool is read only.
+            DuplicateError: name or content is there already; found before `explain` is called.
+            MissingModelError, DamagedModelError: the adapter cannot be read.
+            MismatchError: the adapter does not belong to the base, or the pool has another base.
+            StorageError: disk or database refused.
+        """
+        self._must_write("add to")
+        check_name(name)
+        facts = inspect_adapter(adapter_folder)
+        check_fit(facts, base_folder)
+        record = PoolRecord(
+            name=name,
+            adapter=facts.digest,
+            base=model_digest(base_folder),
+            base_name=_printable(base_name),
+            rank=facts.rank,
+            target_modules=facts.target_modules,
+            size_bytes=facts.size_bytes,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            note=_printable(note),
+        )
+        self._refuse(record)
+        if explain is not None:
+            record = record.model_copy(update={"explanation": explain(adapter_folder)})
+        self._publish(record, facts)
+        return record
+
+    def _refuse(self, record: PoolRecord) -> None:
+        """Duplicates, and a base other than the pool's."""
+        rows = self.catalog.list()
+        refuse_duplicate(record.name, record.adapter, rows)
+        for row in rows:
+            if row.base != record.base:
+                raise MismatchError(
+                    f"the pool is for base {row.base_name} ({row.base[:12]}…), {record.name!r} belongs to "
+                    f"{record.base_name} ({record.base[:12]}…): coefficients of different bases do not compare; make a "
+                    "pool of its own for this base"
+                )
+
+    def _publish(self, record: PoolRecord, facts: AdapterFacts) -> None:
+        """Bytes, then the row. Checked again under the lock: explaining took time, and others publish too."""
+        files = [name for name in (*ADAPTER_FILES, CARD) if (facts.folder / name).is_file()]
+        with self.artifacts.lock():
+            self._refuse(record)
+            try:
+                self.artifacts.put(facts.folder, files, expected=facts.digest)
+                self.catalog.add(record)
+            except BaseException:
+                self._take_back(record.adapter)
+                raise
+
+    def _take_back(self, digest: str) -> None:
+        """Delete bytes that no row names. Where that cannot be found out they stay: without a row nobody sees them."""
+        try:
+            if not any(row.adapter == digest for row in self.catalog.list()):
+                self.artifacts.delete(digest)
+        except PoolError:
+            return
+
+    def list(self) -> Records:
+        """All records, sorted by name."""
+        return self.catalog.list()
+
+    def get(self, name: str) -> PoolRecord:
+        """The record of a name.
+
+        Raises:
+            NotInPoolError: the pool does not have it.
+        """
+        return self.catalog.get(name)
+
+    def adapter_path(self, name: str) -> Path:
+        """The peft folder of a pLLM, to be read and never written to.
+
+        Raises:
+            NotInPoolError: the pool does not have it.
+            StorageError: its files are missing.
+        """
+        record = self.catalog.get(name)
+        if not self.artifacts.has(record.adapter):
+            raise StorageError(
+                f"the files of {name!r} are missing from {self.artifacts.folder} (digest {record.adapter[:12]}…): "
+                "restore them from a copy, or remove the pLLM and add it again"
+            )
+        return self.artifacts.path(record.adapter)
+
+    def remove(self, name: str) -> PoolRecord:
+        """Take a pLLM out of the pool: the row, then its files.
+
+        Raises:
+            NotInPoolError: the pool does not have it.
+            StorageError: disk or database refused; the text says whether the row is gone.
+        """
+        self._must_write("remove from")
+        with self.artifacts.lock():
+            record = self.catalog.remove(name)
+            try:
+                self.artifacts.delete(record.adapter)
+            except StorageError as error:
+                raise StorageError(
+                    f"{name!r} is no longer in the pool, but its files are still on the disk ({error}); reindexing the "
+                    "pool deletes them"
+                ) from error
+        return record
+
+    def reindex(
+        self,
+        explain: Callable[[Path], Explanation],
+        on_progress: Callable[[str, int, int], None] | None = None,
+    ) -> ReindexReport:
+        """Explain every pLLM anew, and delete artifacts that no row names.
+
+        Every explanation is committed by itself: after an interrupt the pool holds old and new ones, each whole. A
+        pLLM that is removed meanwhile is left out.
+
+        Args:
+            explain: gives the explanation of an adapter folder.
+            on_progress: called with ("explain", done, total).
+
+        Raises:
+            PoolError: the pool is read only.
+            StorageError: files of a row are missing or damaged; found before anything is explained.
+        """
+        self._must_write("reindex")
+        with self.artifacts.lock():
+            records = self.catalog.list()
+            orphans = sorted(set(self.artifacts.digests()) - {record.adapter for record in records})
+            for digest in orphans:
+                self.artifacts.delete(digest)
+        broken = [record.name for record in records if not self.artifacts.verify(record.adapter)]
+        if broken:
+            raise StorageError(
+                f"files of {', '.join(broken)} are missing or damaged in {self.artifacts.folder}: restore them from a "
+                "copy, or remove these pLLMs and add them again"
+            )
+        explained: list[str] = []
+        for done, record in enumerate(records):
+            if on_progress is not None:
+                on_progress("explain", done, len(records))
+            explanation = explain(self.artifacts.path(record.adapter))
+            try:
+                self.catalog.explain(record.name, explanation)
+            except NotInPoolError:
+                continue
+            explained.append(record.name)
+        if on_progress is not None:
+            on_progress("explain", len(records), len(records))
+        return ReindexReport(tuple(explained), tuple(orphans))
+
+    def close(self) -> None:
+        """Give back files and connections."""
+        self.catalog.close()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _must_write(self, verb: str) -> None:
+        if self.read_only:
+            raise PoolError(
+                f"cannot {verb} pool {self.folder}: it was opened to be read only, as the pool inside the package is; "
+                "make one of your own in another folder (`open_pool(folder)`), or copy this one there"
+            )
+
+
+def open_pool(folder: Path | str, create: bool = True, *, read_only: bool = False) -> Pool:
+    """Open the pool of a folder.
+
+    Args:
+        folder: holds `catalog.sqlite`, `artifacts/` and, written by others, `space/`.
+        create: make an empty pool when there is none.
+        read_only: never write, also where the file system allows none.
+
+    Raises:
+        PoolError: no pool there and none to be made, or one that this version cannot read.
+        StorageError: disk or database refused.
+    """
+    from xpert.pool.sql import SqlCatalog
+
+    place = Path(folder).expanduser()
+    if (read_only or not create) and not (place / CATALOG_FILE).is_file():
+        raise PoolError(f"no pool in {place}: it holds no {CATALOG_FILE}; give the folder of a pool, or make one first")
+    artifacts = ArtifactStore(place / ARTIFACTS_FOLDER, read_only=read_only)
+    catalog = SqlCatalog(place / CATALOG_FILE, read_only=read_only)
+    return Pool(catalog=catalog, artifacts=artifacts, folder=place, read_only=read_only)
+
+
+def _printable(text: str) -> str:
+    """Text that every terminal and database takes: lone surrogates become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")

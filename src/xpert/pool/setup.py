@@ -1,0 +1,74 @@
+"""What the explanations of a pool were made with: names of base and summarizer, and how prompts are answered.
+
+A small JSON file beside the space, so that whoever opens the pool explains in the same way.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from xpert.errors import PoolError
+from xpert.records import Record
+
+SETUP_FILE = "space/setup.json"
+SPACE_FILE = "space/space.safetensors"
+
+
+class PoolSetup(Record):
+    """How to explain for a pool.
+
+    Attributes:
+        base: name or folder of the base model.
+        base_revision: hub revision of it, or None.
+        summarizer_kind: "language" for a causal LM, "encoder" for a sentence encoder.
+        summarizer: name or folder; for an encoder, "packaged" is the MiniLM of the extra.
+        rewriter: who restyles texts for exact sub-vectors: the summarizer, or the base under a style turn.
+        max_new_tokens, temperature, top_p, seed: how prompts are answered.
+        fast_path_cosine: mean cosine of fast and exact sub-vectors on left-out words, as measured at building.
+    """
+
+    base: str
+    base_revision: str | None = None
+    summarizer_kind: Literal["language", "encoder"] = "language"
+    summarizer: str
+    rewriter: Literal["summarizer", "base"] = "summarizer"
+    max_new_tokens: int = Field(default=192, ge=1)
+    temperature: float = Field(default=0.8, ge=0)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    seed: int = 0
+    fast_path_cosine: float | None = None
+
+
+def read_setup(pool: Path) -> PoolSetup:
+    """The setup of a pool folder.
+
+    Raises:
+        PoolError: it has none, or it cannot be read.
+    """
+    file = pool / SETUP_FILE
+    try:
+        return PoolSetup.model_validate_json(file.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise PoolError(
+            f"pool {pool} has no space yet: run `xpert pool reindex --pool {pool} --base ... --summarizer ...`"
+        ) from error
+    except ValidationError as error:
+        raise PoolError(
+            f"{file} cannot be read ({error.error_count()} faults): rebuild it with `xpert pool reindex`"
+        ) from error
+
+
+def write_setup(pool: Path, setup: PoolSetup) -> None:
+    """Write atomically."""
+    file = pool / SETUP_FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".setup.{os.getpid()}.part")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(setup.model_dump_json(indent=1) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)

@@ -1,0 +1,162 @@
+"""Frozen values that cross rooms and the wire. No torch, no I/O.
+
+Legend: n pairs, d width of an embedding, k words of a space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One piece of personal data: what was asked (None for plain text) and what the person wrote."""
+
+    prompt: str | None
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPair:
+    """What two writers answered to one prompt: `reference` is the base model's text."""
+
+    prompt: str
+    reference: str
+    response: str
+
+
+class Record(BaseModel):
+    """A frozen value with a JSON form (`model_dump_json`, `model_validate_json`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class WordCoefficient(Record):
+    """One word of an explanation.
+
+    Attributes:
+        word: lower-case adjective.
+        coefficient: z_k; 1.0 is about as much of the word as a text rewritten in that style has.
+        low: lower end of the bootstrap interval over prompts.
+        high: upper end of it.
+        floor: what |z_k| reaches when the base is compared with itself.
+    """
+
+    word: str
+    coefficient: float
+    low: float
+    high: float
+    floor: float = Field(ge=0)
+
+    @property
+    def above_noise(self) -> bool:
+        """True when the coefficient is farther from zero than the noise floor."""
+        return abs(self.coefficient) > self.floor
+
+
+class Digests(Record):
+    """What an explanation was made with; two explanations compare only where base, summarizer and space agree."""
+
+    base: str
+    summarizer: str
+    prompts: str
+    space: str
+
+
+class Explanation(Record):
+    """Coefficients over the words of a space, for a model or a person alike.
+
+    Attributes:
+        words: one entry a word, in the order of the space.
+        residual: share of the embedding's length that no word explains, 0 to 1.
+        pairs: number n of output pairs.
+        noise: what the length ||z|| reaches when the base is compared with itself at this n.
+        interval: level of the bootstrap interval, e.g. 0.95.
+        digests: what it was made with.
+    """
+
+    words: tuple[WordCoefficient, ...]
+    residual: float = Field(ge=0)
+    pairs: int = Field(ge=1)
+    noise: float = Field(ge=0)
+    interval: float = Field(gt=0, lt=1)
+    digests: Digests
+
+    @property
+    def coefficients(self) -> tuple[float, ...]:
+        """z, in the order of the space; shape (k,)."""
+        return tuple(w.coefficient for w in self.words)
+
+    def strongest(self, count: int = 3) -> tuple[WordCoefficient, ...]:
+        """The largest positive words that stand above the noise floor, largest first."""
+        rising = [w for w in self.words if w.coefficient > 0 and w.above_noise]
+        return tuple(sorted(rising, key=lambda w: (-w.coefficient, w.word))[:count])
+
+
+class PoolRecord(Record):
+    """One pLLM of a pool. The adapter's bytes lie under its digest; the row holds the rest.
+
+    Attributes:
+        name: unique in its pool; letters, digits, dot, dash and underscore.
+        adapter: SHA-256 over the adapter's files.
+        base: digest of the base model that the adapter belongs to.
+        base_name: name or folder of that base, for people.
+        rank: LoRA rank r.
+        target_modules: sorted names of the adapted layers.
+        size_bytes: bytes of all files.
+        created: ISO 8601, UTC.
+        explanation: None until explained.
+        note: free text from the model card, shown to people, never interpreted.
+    """
+
+    name: str
+    adapter: str
+    base: str
+    base_name: str
+    rank: int
+    target_modules: tuple[str, ...]
+    size_bytes: int
+    created: str
+    explanation: Explanation | None = None
+    note: str = ""
+
+
+class Ranked(Record):
+    """One candidate of a selection.
+
+    Attributes:
+        name: name in the pool.
+        distance: 1 - cosine between the coefficients of person and pLLM, 0 to 2: smaller is nearer in kind.
+        gap: ||zu - zi||, in units of a full style.
+        gain: ||zu|| - gap: how much nearer than the base it lies; negative is worse than the base.
+    """
+
+    name: str
+    distance: float
+    gap: float
+    gain: float
+
+
+class Selection(Record):
+    """Where to start, and why.
+
+    Attributes:
+        choice: name of the chosen pLLM; None: start from the base.
+        ranking: all candidates, nearest first.
+        margin: distance of the second minus distance of the first; 0 with fewer than two.
+        noise: gain that the base reaches against itself; a choice must gain more.
+        reason: one sentence for people.
+        person: the explanation of the person's data.
+        reference: how the reference answers were made.
+    """
+
+    choice: str | None
+    ranking: tuple[Ranked, ...]
+    margin: float
+    noise: float
+    reason: str
+    person: Explanation
+    reference: Literal["prompts", "continuation", "none"] = "prompts"

@@ -1,0 +1,97 @@
+"""Where to start: the nearest pLLM by coefficients, or the base. Knows explanations only.
+
+Kinds are compared by direction and benefit by length: a pLLM tuned on little stylistic data points the
+right way but is short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from xpert.errors import SpaceError
+from xpert.records import Explanation, PoolRecord, Ranked, Selection
+from xpert.space.distance import direction_distance, gap
+
+
+def select(
+    person: Explanation,
+    candidates: Sequence[PoolRecord],
+    *,
+    reference: Literal["prompts", "continuation", "none"] = "prompts",
+) -> Selection:
+    """Choose the pLLM whose coefficients are nearest to the person's, or abstain.
+
+    Distance of candidate i: 1 - cos(zu, zi). Its gain: ||zu|| - ||zu - zi||. The nearest is chosen
+    if its gain is above the noise, the length that the base reaches against itself with as many pairs;
+    otherwise the choice is None: start from the base.
+
+    Args:
+        person: zu.
+        candidates: records with an explanation in the same space.
+        reference: how the person's reference answers were made, for the record.
+
+    Raises:
+        SpaceError: a candidate is not explained, or in another space.
+    """
+    own = np.asarray(person.coefficients)
+    ranking = []
+    for record in candidates:
+        other = np.asarray(_explained(record, person).coefficients)
+        apart = gap(own, other)
+        ranking.append(
+            Ranked(
+                name=record.name,
+                distance=direction_distance(own, other),
+                gap=apart,
+                gain=float(np.linalg.norm(own)) - apart,
+            )
+        )
+    ranking.sort(key=lambda r: (r.distance, r.gap, r.name))
+    choice = ranking[0].name if ranking and ranking[0].gain > person.noise else None
+    return Selection(
+        choice=choice,
+        ranking=tuple(ranking),
+        margin=ranking[1].distance - ranking[0].distance if len(ranking) > 1 else 0.0,
+        noise=person.noise,
+        reason=_reason(person, ranking, candidates, choice),
+        person=person,
+        reference=reference,
+    )
+
+
+def _explained(record: PoolRecord, person: Explanation) -> Explanation:
+    found = record.explanation
+    if found is None:
+        raise SpaceError(f"pLLM {record.name!r} is not explained: run `xpert pool reindex`")
+    if found.digests.space != person.digests.space:
+        raise SpaceError(
+            f"pLLM {record.name!r} is explained in space {found.digests.space[:12]}, the person in "
+            f"{person.digests.space[:12]}: run `xpert pool reindex`, then explain the person again"
+        )
+    return found
+
+
+def _reason(
+    person: Explanation, ranking: Sequence[Ranked], candidates: Sequence[PoolRecord], choice: str | None
+) -> str:
+    if not ranking:
+        return "the pool is empty, so start from the base"
+    best = ranking[0]
+    if choice is None:
+        return (
+            f"nothing fits: the nearest, {best.name}, lies {best.gain:+.2f} nearer to you than the base does, "
+            f"which is within the noise of {person.noise:.2f}, so start from the base"
+        )
+    chosen = next(record for record in candidates if record.name == choice)
+    assert chosen.explanation is not None
+    theirs = {w.word for w in chosen.explanation.strongest(6)}
+    shared = [w.word for w in person.strongest(3) if w.word in theirs]
+    like = f"you are both {_list(shared)}" if shared else "its coefficients point the same way as yours"
+    return f"{like}; {choice} lies {best.gain:+.2f} nearer to you than the base does (noise {person.noise:.2f})"
+
+
+def _list(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,1 @@
+"""The shared space of explanations: arithmetic over words and vectors; no model, no text."""

@@ -1,0 +1,70 @@
+"""A space as one safetensors file: arrays as tensors, the rest as its metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from xpert.errors import SpaceError
+from xpert.space.basis import Space
+
+_FORMAT = "xpert-space-1"
+
+
+def save_space(space: Space, file: Path) -> None:
+    """Write atomically: a reader sees the old file or the new one."""
+    facts = {
+        "format": _FORMAT,
+        "words": json.dumps(space.words, ensure_ascii=False),
+        "scale": repr(space.scale),
+        "summarizer": space.summarizer,
+        "base": space.base,
+        "prompts": space.prompts,
+        "e_ortho": repr(space.e_ortho),
+        "e_decomp": repr(space.e_decomp),
+    }
+    arrays = {"vectors": space.vectors, "origin": space.origin, "null": space.null}
+    payload = save({name: np.ascontiguousarray(array, dtype=np.float64) for name, array in arrays.items()}, facts)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(payload)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_space(file: Path) -> Space:
+    """Read a space back, equal to the last bit.
+
+    Raises:
+        SpaceError: no such file, or it is no space.
+    """
+    try:
+        with safe_open(str(file), framework="numpy") as opened:
+            facts = opened.metadata() or {}
+            arrays = {name: opened.get_tensor(name) for name in ("vectors", "origin", "null")}
+        if facts["format"] != _FORMAT:
+            raise SpaceError(f"{file} has format {facts['format']!r}, this version reads {_FORMAT!r}: rebuild it")
+        return Space(
+            words=tuple(json.loads(facts["words"])),
+            scale=float(facts["scale"]),
+            summarizer=facts["summarizer"],
+            base=facts["base"],
+            prompts=facts["prompts"],
+            e_ortho=float(facts["e_ortho"]),
+            e_decomp=float(facts["e_decomp"]),
+            **arrays,
+        )
+    except FileNotFoundError as error:
+        raise SpaceError(f"no space at {file}: build one with `xpert pool reindex`") from error
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise SpaceError(f"{file} is not a space ({error}): rebuild it with `xpert pool reindex`") from error

@@ -1,0 +1,179 @@
+"""A summarizer made of any instruct causal LM: one forward pass a pair, no token generated.
+
+The embedding of a pair is the hidden state that feeds the output layer at the next-token position, where
+the model is about to name the adjective (paper, section 4.1). Knows the wording and the model; never sees
+a space.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from xpert.errors import ModelError
+from xpert.models.generation import special_tokens
+from xpert.models.loading import LoadedModel, render_chat
+from xpert.records import OutputPair
+from xpert.space.words import merge_candidates, normalise
+from xpert.summarizing import instruction
+from xpert.summarizing.summarizer import FloatArray, Progress, Proposal
+
+# What word vectors are measured against before they are tuned: the middle of everyday style words.
+_ADJECTIVES = (
+    "casual", "concise", "detailed", "elementary", "expert", "formal", "friendly", "humorous", "neutral", "poetic"
+)  # fmt: skip
+_WORD_TOKENS = 4
+
+
+@dataclass(frozen=True)
+class SoftPrompt:
+    """The tuned part of the fast path: embeddings put before the instruction, and an offset.
+
+    Attributes:
+        embeddings: shape (s, width of the input embeddings).
+        offset: what is taken from the hidden state, shape (d,).
+    """
+
+    embeddings: FloatArray
+    offset: FloatArray
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of both arrays."""
+        whole = hashlib.sha256(np.ascontiguousarray(self.embeddings, dtype="<f8").tobytes())
+        whole.update(np.ascontiguousarray(self.offset, dtype="<f8").tobytes())
+        return whole.hexdigest()
+
+
+@dataclass
+class LanguageSummarizer:
+    """Any instruct causal LM as a summarizer; see `Summarizer` for the law.
+
+    Args:
+        loaded: the model.
+        soft: tuned part of the fast path; None: the plain instruction.
+        tokens_per_batch: padded tokens in one forward pass.
+    """
+
+    loaded: LoadedModel
+    soft: SoftPrompt | None = None
+    tokens_per_batch: int = 8192
+    _offset: FloatArray | None = field(default=None, init=False, repr=False)
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of model and wording. The soft prompt shapes no pair's embedding and stays out."""
+        return hashlib.sha256(f"{self.loaded.digest}\0{instruction.digest()}".encode()).hexdigest()
+
+    @property
+    def width(self) -> int:
+        """d: width of the last hidden state."""
+        return int(self.loaded.model.get_output_embeddings().weight.shape[1])
+
+    def embed(self, pairs: Sequence[OutputPair], *, on_progress: Progress | None = None) -> FloatArray:
+        """Hidden states of the pairs, shape (n, d)."""
+        return self._states([instruction.ask_pair(pair) for pair in pairs], on_progress)
+
+    def propose(self, pairs: Sequence[OutputPair], *, limit: int = 24) -> list[Proposal]:
+        """Words from the next-token distribution, averaged over the pairs, each completed to a whole word."""
+        questions = [instruction.ask_pair(pair) for pair in pairs]
+        states = torch.from_numpy(self._states(questions, None)).to(torch.float32)
+        head = self.loaded.model.get_output_embeddings()
+        with torch.inference_mode():
+            logits = head(states.to(self.loaded.device, head.weight.dtype)).float()
+            mean = torch.softmax(logits, -1).mean(0).cpu()
+        likely = sorted(range(len(mean)), key=lambda i: (-float(mean[i]), i))[:limit]
+        words = self._complete(questions[0], likely)
+        found = merge_candidates((word, float(mean[token])) for token, word in zip(likely, words, strict=True))
+        return [Proposal(word, probability) for word, probability in found]
+
+    def word_vectors(self, words: Sequence[str]) -> FloatArray:
+        """Hidden states of the instruction that gives each word away, less the offset; shape (k, d)."""
+        questions = [instruction.ask_word(word) for word in words]
+        if self.soft is not None:
+            return self._soft_states(questions) - self.soft.offset
+        if self._offset is None:
+            self._offset = self._states([instruction.ask_word(w) for w in _ADJECTIVES], None).mean(0)
+        return self._states(questions, None) - self._offset
+
+    def tokens(self, question: str) -> list[int]:
+        """The question as the model reads it, up to where its answer starts."""
+        text = render_chat(self.loaded.tokenizer, question)
+        ids: list[int] = self.loaded.tokenizer(text, add_special_tokens=special_tokens(self.loaded.tokenizer))[
+            "input_ids"
+        ]
+        return ids
+
+    def _states(self, questions: Sequence[str], on_progress: Progress | None) -> FloatArray:
+        encoded = [self.tokens(question) for question in questions]
+        order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), i))
+        states = np.zeros((len(encoded), self.width))
+        done = 0
+        with torch.inference_mode():
+            for rows in _batches(order, encoded, self.tokens_per_batch):
+                ids, mask = _pad_left([encoded[i] for i in rows], self.loaded)
+                states[rows] = self._last(input_ids=ids, attention_mask=mask)
+                done += len(rows)
+                if on_progress is not None:
+                    on_progress("embedding", done, len(order))
+        if not np.isfinite(states).all():
+            raise ModelError("the summarizer's hidden state is not finite: load it in float32 (`--dtype float32`)")
+        return states
+
+    def _soft_states(self, questions: Sequence[str]) -> FloatArray:
+        assert self.soft is not None
+        soft = torch.from_numpy(self.soft.embeddings).to(self.loaded.device, torch.float32)
+        with torch.inference_mode():
+            return np.stack([self.soft_state(q, soft).cpu().numpy().astype(np.float64) for q in questions])
+
+    def soft_state(self, question: str, soft: torch.Tensor) -> torch.Tensor:
+        """Hidden state (d,) of one question behind soft embeddings (s, width); differentiable in `soft`."""
+        model = self.loaded.model
+        ids = torch.tensor([self.tokens(question)], device=self.loaded.device)
+        embeddings = model.get_input_embeddings()(ids)
+        inputs = torch.cat([soft.to(embeddings.dtype)[None], embeddings], dim=1)
+        state: torch.Tensor = model.base_model(inputs_embeds=inputs).last_hidden_state[0, -1].float()
+        return state
+
+    def _last(self, **inputs: Any) -> FloatArray:
+        hidden = self.loaded.model.base_model(**inputs, use_cache=False).last_hidden_state[:, -1]
+        return np.asarray(hidden.float().cpu().numpy(), dtype=np.float64)
+
+    def _complete(self, question: str, first: Sequence[int]) -> list[str]:
+        """Each first token, continued greedily until its word is whole."""
+        start = self.tokens(question)
+        ids, mask = _pad_left([[*start, token] for token in first], self.loaded)
+        with torch.inference_mode():
+            out = self.loaded.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=_WORD_TOKENS,
+                do_sample=False,
+                pad_token_id=self.loaded.tokenizer.pad_token_id,
+            )
+        texts = [self.loaded.tokenizer.decode(row[len(start) :], skip_special_tokens=False) for row in out.tolist()]
+        # A token that does not open a word ("</s>", digits, punctuation) proposes nothing.
+        return [text if normalise(text.lstrip()[:24]) and text.lstrip()[:1].isalpha() else "" for text in texts]
+
+
+def _batches(order: Sequence[int], encoded: Sequence[list[int]], tokens: int) -> list[list[int]]:
+    """Rows of like length, at most `tokens` padded tokens together."""
+    groups: list[list[int]] = []
+    for row in order:
+        if groups and len(encoded[row]) * (len(groups[-1]) + 1) <= tokens:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+def _pad_left(rows: Sequence[list[int]], loaded: LoadedModel) -> tuple[torch.Tensor, torch.Tensor]:
+    width, pad = max(map(len, rows)), loaded.tokenizer.pad_token_id or 0
+    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=loaded.device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=loaded.device)
+    return ids, mask

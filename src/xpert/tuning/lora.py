@@ -1,0 +1,241 @@
+"""A person's samples in, a plain peft folder out.
+
+Tells the story of a run; the parts are in `start`, `batches`, `objective`, `loop`, `checkpoint`, `publish`
+and `card`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from xpert.errors import ModelError, SettingsError
+from xpert.models.loading import LoadedModel
+from xpert.models.reference import ModelReference
+from xpert.records import Sample
+from xpert.tuning import checkpoint
+from xpert.tuning.batches import BatchPlan, EncodedSample, data_digest, encode, evaluation_batches
+from xpert.tuning.card import CardFacts, write_card
+from xpert.tuning.loop import Stopped, Trainer, TuningStep
+from xpert.tuning.objective import ResponseLoss
+from xpert.tuning.publish import check_free, publish
+from xpert.tuning.settings import TuningSettings
+from xpert.tuning.start import open_trainable, random_devices
+
+_NONE = "samples: 0 with a response given, at least 1 is needed"
+
+
+@dataclass(frozen=True, slots=True)
+class TuningResult:
+    """What a run did.
+
+    Attributes:
+        out: the adapter folder.
+        steps: optimizer steps taken; the adapter holds those up to `best_step`.
+        samples_seen: different samples that were learned from.
+        seconds: wall time of steps and evaluations (loading is not in it), interrupted parts included.
+        cpu_seconds: processor time of the same.
+        train_losses: one a step, in nats a response token.
+        validation_losses: (step, loss) of every evaluation.
+        best_step: step of the weights in `out`; 0 are the weights that the run started from.
+        best_loss: their validation loss; None if never evaluated.
+        stopped: "target", "plateau" or "max_steps".
+        initial_loss: validation loss before the first step; None if never evaluated.
+    """
+
+    out: Path
+    steps: int
+    samples_seen: int
+    seconds: float
+    cpu_seconds: float
+    train_losses: list[float]
+    validation_losses: list[tuple[int, float]]
+    best_step: int
+    best_loss: float | None
+    stopped: Stopped
+    initial_loss: float | None
+
+
+def tune(
+    reference: ModelReference,
+    train: Sequence[Sample],
+    validation: Sequence[Sample],
+    out: Path,
+    settings: TuningSettings,
+    *,
+    on_step: Callable[[TuningStep], None] | None = None,
+    device: str = "auto",
+    fresh: bool = False,
+) -> TuningResult:
+    """Tune a LoRA adapter on samples, starting from the base or from the adapter that `reference` names.
+
+    The loss is the mean negative log likelihood of a response token given the prompt and what came before, in
+    nats. The adapter with the lowest validation loss is written (with `evaluate_every=None`, the last). A run
+    that was interrupted lies in `<out>.partial`; the same call goes on from there, step for step as if it had
+    never stopped. The caller's random state is left as it was. XPerT, MobiSys 2025, section 4.4.
+
+    Args:
+        reference: the base; with an adapter, that adapter is continued with its own rank and layers.
+        train: samples to learn from.
+        validation: samples that choose the best step and stop the run.
+        out: folder for the adapter; must not exist, or be empty.
+        settings: of the run.
+        on_step: told of every step; an exception in it ends the run, KeyboardInterrupt with a checkpoint.
+        device: auto, cpu, cuda, ...
+        fresh: throw away an unfinished run of `out` first.
+
+    Raises:
+        SettingsError: `out` is taken, no samples, layers that the model does not have, or an unfinished run
+            in the way that had other settings or data.
+        ModelError: the loss is not finite; the best adapter so far is in `<out>.partial/best`.
+        MissingModelError, DamagedModelError, MismatchError: the base or the adapter cannot be used.
+    """
+    out = Path(out)
+    partial = checkpoint.partial_folder(out)
+    check_free(out)
+    _check_samples(train, validation, settings)
+    if fresh:
+        checkpoint.discard(partial)
+    loaded, parents = open_trainable(reference, settings, device)
+    learned = _encode(loaded, train, settings, "training")
+    held = [] if settings.evaluate_every is None else _encode(loaded, validation, settings, "validation")
+    trainer = Trainer(
+        loaded.model,
+        ResponseLoss(loaded.model, learned, loaded.device),
+        _plan(loaded, learned, settings),
+        [batch.to(loaded.device) for batch in evaluation_batches(held, 2 * settings.batch_size, _pad_id(loaded))],
+        device=loaded.device,
+        settings=settings,
+        folder=partial,
+        identity={
+            "settings": settings.digest(),
+            "data": data_digest(learned, held),
+            "base or adapter": data_digest(loaded.digest, *parents),
+        },
+        on_step=on_step,
+    )
+    trainer.resume()
+
+    def card(stopped: str) -> str:
+        counts = (len(learned), len(held))
+        return write_card(_facts(reference, loaded, parents, trainer, counts, out, stopped), settings)
+
+    try:
+        with torch.random.fork_rng(devices=random_devices(loaded.device)):
+            stopped = trainer.run()
+    except ModelError as error:
+        kept = partial / "best"
+        checkpoint.discard(kept)
+        publish(loaded.model, kept, card("a loss that was not finite"))
+        checkpoint.forget(partial)
+        raise ModelError(f"{error}; the best adapter so far is in {kept}") from error
+    publish(loaded.model, out, card(stopped))
+    checkpoint.discard(partial)
+    return _result(trainer, out, stopped)
+
+
+def validation_loss(
+    loaded: LoadedModel, samples: Sequence[Sample], *, max_length_tokens: int = 256, batch_size: int = 16
+) -> float:
+    """Mean negative log likelihood of a response token, in nats; in evaluation mode, so without dropout.
+
+    Args:
+        loaded: the model; an adapter that is on takes part.
+        samples: at least one.
+        max_length_tokens: longer samples are cut as in training.
+        batch_size: samples in one forward pass.
+
+    Raises:
+        SettingsError: no samples.
+        ModelError: the loss is not finite.
+    """
+    encoded = encode(loaded.tokenizer, samples, max_length_tokens)
+    if not encoded:
+        raise SettingsError(f"validation {_NONE}: give some of the person's texts")
+    batches = evaluation_batches(encoded, batch_size, _pad_id(loaded))
+    return ResponseLoss(loaded.model, encoded, loaded.device).mean([b.to(loaded.device) for b in batches])
+
+
+def _check_samples(train: Sequence[Sample], validation: Sequence[Sample], settings: TuningSettings) -> None:
+    faults = []
+    if not train:
+        faults.append(f"training {_NONE}: give some of the person's texts")
+    if not validation and settings.evaluate_every is not None:
+        faults.append(f"validation {_NONE}: split some off, or set evaluate_every to None")
+    if faults:
+        raise SettingsError("; ".join(faults))
+
+
+def _encode(
+    loaded: LoadedModel, samples: Sequence[Sample], settings: TuningSettings, purpose: str
+) -> list[EncodedSample]:
+    encoded = encode(loaded.tokenizer, samples, settings.max_length_tokens)
+    if not encoded:
+        raise SettingsError(f"{purpose} samples: all {len(samples)} are empty: give samples with a response")
+    return encoded
+
+
+def _pad_id(loaded: LoadedModel) -> int:
+    return int(loaded.tokenizer.pad_token_id or 0)
+
+
+def _plan(loaded: LoadedModel, learned: list[EncodedSample], settings: TuningSettings) -> BatchPlan:
+    return BatchPlan(
+        learned,
+        batch_size=settings.batch_size,
+        accumulation_steps=settings.accumulation_steps,
+        seed=settings.seed,
+        pad_id=_pad_id(loaded),
+    )
+
+
+def _facts(
+    reference: ModelReference,
+    loaded: LoadedModel,
+    parents: tuple[str, ...],
+    trainer: Trainer,
+    counts: tuple[int, int],
+    out: Path,
+    stopped: str,
+) -> CardFacts:
+    config = loaded.model.peft_config["default"]
+    targets = config.target_modules
+    best_step, best_loss = trainer.best
+    return CardFacts(
+        name=out.name,
+        base_model=reference.model,
+        base_sha256=loaded.digest,
+        tokenizer_sha256=loaded.tokenizer_digest,
+        parents=parents,
+        samples=counts[0],
+        validation_samples=counts[1],
+        steps=best_step,
+        validation_loss=best_loss,
+        validation_losses=trainer.progress.validation_losses,
+        stopped=stopped,
+        rank=config.r,
+        alpha=config.lora_alpha,
+        target_modules=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
+    )
+
+
+def _result(trainer: Trainer, out: Path, stopped: Stopped) -> TuningResult:
+    progress = trainer.progress
+    best_step, best_loss = trainer.best
+    losses = progress.validation_losses
+    return TuningResult(
+        out=out,
+        steps=progress.step,
+        samples_seen=trainer.samples_seen,
+        seconds=progress.seconds,
+        cpu_seconds=progress.cpu_seconds,
+        train_losses=list(progress.train_losses),
+        validation_losses=list(losses),
+        best_step=best_step,
+        best_loss=best_loss,
+        stopped=stopped,
+        initial_loss=losses[0][1] if losses else None,
+    )

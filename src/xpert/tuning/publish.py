@@ -1,0 +1,62 @@
+"""An adapter on disk: a plain peft folder with its card, whole or not there.
+
+Knows files and peft; never sees samples or steps.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xpert.errors import ModelError, SettingsError
+from xpert.tuning import checkpoint
+
+
+def check_free(out: Path) -> None:
+    """See that `out` may be written: missing, or an empty folder.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise SettingsError(f"{out} exists already and is not empty: give another folder, or remove it")
+
+
+def publish(model: Any, out: Path, card: str) -> None:
+    """Write the adapter of a peft model under another name in the same folder, then rename it to `out`.
+
+    Args:
+        model: a peft model with one adapter.
+        out: the adapter folder; must be free.
+        card: text of README.md.
+
+    Raises:
+        ModelError: the adapter holds numbers that are not finite.
+        SettingsError: `out` is taken.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not torch.isfinite(parameter).all():
+            raise ModelError(f"{name} holds numbers that are not finite: use a lower learning_rate")
+    config = model.peft_config["default"]
+    if not isinstance(config.target_modules, str):
+        config.target_modules = sorted(config.target_modules)  # the order of a set differs from run to run
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = out.with_name(f".{out.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        model.save_pretrained(str(fresh), save_embedding_layers=False)
+        (fresh / "README.md").write_text(card, encoding="utf-8")
+        for path in (*fresh.iterdir(), fresh):
+            checkpoint.sync_to_disk(path)
+        with checkpoint.no_interrupt():
+            check_free(out)
+            if out.exists():
+                out.rmdir()
+            os.replace(fresh, out)
+            checkpoint.sync_to_disk(out.parent)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

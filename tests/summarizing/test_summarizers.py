@@ -1,0 +1,100 @@
+"""Both summarizers obey one law; the causal LM reads at the right place."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from xpert.errors import SettingsError
+from xpert.models.loading import load_model
+from xpert.models.reference import ModelReference
+from xpert.summarizing.calibration import calibrate, mean_cosine
+from xpert.summarizing.encoder import EncoderSummarizer
+from xpert.summarizing.language import LanguageSummarizer
+from xpert.testing.summarizers import PAIRS, SummarizerContract
+from xpert.testing.tiny import tiny_base
+
+WORDS = ("formal", "humorous", "concise")
+
+
+@lru_cache(maxsize=2)
+def language(folder: Path, chat: bool = True) -> LanguageSummarizer:
+    tiny_base(folder, chat=chat, extra=WORDS)
+    return LanguageSummarizer(load_model(ModelReference(str(folder)), device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("summarizer")
+
+
+class TestLanguage(SummarizerContract):
+    @pytest.fixture(autouse=True)
+    def _folder(self, folder: Path) -> None:
+        self.folder = folder
+
+    def summarizer(self) -> LanguageSummarizer:
+        return language(self.folder / "chat")
+
+
+class TestLanguageWithoutChatTemplate(SummarizerContract):
+    @pytest.fixture(autouse=True)
+    def _folder(self, folder: Path) -> None:
+        self.folder = folder
+
+    def summarizer(self) -> LanguageSummarizer:
+        return language(self.folder / "plain", chat=False)
+
+
+class TestEncoder(SummarizerContract):
+    shared = EncoderSummarizer()
+
+    def summarizer(self) -> EncoderSummarizer:
+        return self.shared
+
+
+def test_the_embedding_is_what_feeds_the_output_layer_at_the_next_token(folder: Path) -> None:
+    s = language(folder / "chat")
+    from xpert.summarizing.instruction import ask_pair
+
+    ids = torch.tensor([s.tokens(ask_pair(PAIRS[0]))])
+    logits = s.loaded.model(input_ids=ids).logits[0, -1]
+    through = s.loaded.model.get_output_embeddings()(torch.from_numpy(s.embed(PAIRS[:1])).float())[0]
+    torch.testing.assert_close(through, logits, rtol=1e-4, atol=1e-4)
+
+
+def test_padding_in_a_small_batch_changes_nothing(folder: Path) -> None:
+    s = language(folder / "chat")
+    narrow = LanguageSummarizer(s.loaded, tokens_per_batch=1)
+    np.testing.assert_allclose(narrow.embed(PAIRS), s.embed(PAIRS), rtol=1e-3, atol=1e-4)
+
+
+def test_error_feedback_brings_the_fast_path_nearer_and_changes_no_embedding(folder: Path) -> None:
+    s = language(folder / "chat")
+    rng = np.random.default_rng(0)
+    exact = {word: rng.normal(size=s.width) for word in WORDS}
+    before = s.embed(PAIRS).tobytes()
+    tuned = calibrate(s, exact, steps=40, held_out=False)
+    assert tuned.cosine_after > tuned.cosine_before + 0.1
+    fast = tuned.summarizer.word_vectors(sorted(exact))
+    assert mean_cosine(fast, np.stack([exact[w] for w in sorted(exact)])) == pytest.approx(tuned.cosine_after)
+    assert tuned.summarizer.embed(PAIRS).tobytes() == before
+    assert tuned.summarizer.identity == s.identity
+    assert s.soft is None
+
+
+def test_error_feedback_needs_two_words(folder: Path) -> None:
+    with pytest.raises(SettingsError, match="at least 2"):
+        calibrate(language(folder / "chat"), {"formal": np.ones(32)})
+
+
+def test_the_encoder_hears_a_joke() -> None:
+    s = EncoderSummarizer(vocabulary=("humorous", "legal", "medical"))
+    assert s.propose(PAIRS[1:2])[0].word == "humorous"
+
+
+def test_an_empty_vocabulary_is_refused() -> None:
+    with pytest.raises(SettingsError, match="vocabulary is empty"):
+        EncoderSummarizer(vocabulary=())
