@@ -26,7 +26,14 @@ from xpert.tuning import TuningSettings, tune
 DEFAULT_STYLE = "0"
 SIMILARITIES = (30, 50, 70, 80, 90, 100)
 POOL_SETTINGS = TuningSettings(
-    rank=8, alpha=16, learning_rate=2e-3, max_steps=60, batch_size=8, max_length_tokens=192, evaluate_every=20, patience=None
+    rank=8,
+    alpha=16,
+    learning_rate=2e-3,
+    max_steps=60,
+    batch_size=8,
+    max_length_tokens=192,
+    evaluate_every=20,
+    patience=None,
 )
 POOL_ROWS = 330
 VALIDATION_ROWS = 30
@@ -44,9 +51,13 @@ class Candidate:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of every benchmark over style data."""
     cache = Path(os.environ.get("XPERT_CACHE", Path.home() / ".cache" / "xpert")) / "benchmarks"
-    parser.add_argument("--styles", type=Path, required=True, help="folder of {name}_{train,test}.jsonl.gz; 0 is the default data")
+    parser.add_argument(
+        "--styles", type=Path, required=True, help="folder of {name}_{train,test}.jsonl.gz; 0 is the default data"
+    )
     parser.add_argument("--base", default="xpert/base", help="base model: name or folder")
-    parser.add_argument("--similarities", type=int, nargs="+", default=list(SIMILARITIES), help="percent stylistic data")
+    parser.add_argument(
+        "--similarities", type=int, nargs="+", default=list(SIMILARITIES), help="percent stylistic data"
+    )
     parser.add_argument("--pools", type=int, default=2, help="number of pools, each tuned on its own draw of the data")
     parser.add_argument("--seeds", type=int, default=5, help="number of draws of people")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="pLLMs tuned at once")
@@ -85,7 +96,9 @@ def tuned_pools(
 ) -> dict[Candidate, Path]:
     """Adapter folders of all candidates; those that are not kept yet are tuned, `args.jobs` at a time."""
     base = resolve_folder(args.base)
-    wanted = [Candidate(s, p, n) for n in range(args.pools) for p in sorted(args.similarities, reverse=True) for s in styles]
+    wanted = [
+        Candidate(s, p, n) for n in range(args.pools) for p in sorted(args.similarities, reverse=True) for s in styles
+    ]
     folders = {c: args.cache / "pllms" / _digest(base, args.styles, c) for c in wanted}
     missing = [c for c in wanted if not (folders[c] / "adapter_config.json").is_file()]
     done = len(wanted) - len(missing)

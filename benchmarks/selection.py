@@ -30,7 +30,9 @@ PUBLISHED = {30: 0.250, 50: 0.536, 70: 0.857, 80: 0.964, 90: 0.964}
 COUNTS = (5, 10, 20, 50)
 
 
-def explained_candidates(explainer: Explainer, folders: dict[Candidate, Path], cache: Path, show) -> dict[Candidate, PoolRecord]:
+def explained_candidates(
+    explainer: Explainer, folders: dict[Candidate, Path], cache: Path, show
+) -> dict[Candidate, PoolRecord]:
     """Records of all candidates, explained in the explainer's space; explanations are kept beside the pLLMs."""
     records = {}
     for number, (candidate, folder) in enumerate(folders.items(), 1):
@@ -68,7 +70,9 @@ def embedded_people(explainer: Explainer, args: argparse.Namespace, styles: Sequ
     return people
 
 
-def accuracies(people: dict, records: dict[Candidate, PoolRecord], explainer: Explainer, similarity: int, count: int) -> dict:
+def accuracies(
+    people: dict, records: dict[Candidate, PoolRecord], explainer: Explainer, similarity: int, count: int
+) -> dict:
     """Mean, spread and abstentions over draws of people and pools."""
     seeds = sorted({seed for _, seed in people})
     pools = sorted({c.pool for c in records})
@@ -108,12 +112,16 @@ def main() -> None:
     results = {
         "styles": styles,
         "words": explainer.space.words,
-        "accuracy_by_similarity": {str(s): accuracies(people, records, explainer, s, most) for s in sorted(args.similarities)},
+        "accuracy_by_similarity": {
+            str(s): accuracies(people, records, explainer, s, most) for s in sorted(args.similarities)
+        },
         "accuracy_by_samples": {str(n): accuracies(people, records, explainer, middle, n) for n in COUNTS},
         "accuracy_without_prompts": {
             str(s): accuracies(unprompted, records, explainer, s, most) for s in sorted(args.similarities)
         },
-        "accuracy_without_prompts_by_samples": {str(n): accuracies(unprompted, records, explainer, middle, n) for n in COUNTS},
+        "accuracy_without_prompts_by_samples": {
+            str(n): accuracies(unprompted, records, explainer, middle, n) for n in COUNTS
+        },
         "default_people_sent_to_the_base": accuracies(plain, records, explainer, middle, most)["abstained"],
     }
     promises = [

@@ -25,17 +25,24 @@ from pools import add_arguments, find_styles, person, tuned_pools
 from selection import explained_candidates
 
 from xpert.embedded import EMBEDDED_POOL
+from xpert.explaining import explain_embeddings
 from xpert.models.reference import ModelReference, resolve_folder
 from xpert.opening import open_explainer
 from xpert.probing.text import pair_person
 from xpert.records import Sample
 from xpert.selecting import select
-from xpert.explaining import explain_embeddings
 from xpert.tuning import TuningResult, TuningSettings, tune
 
 TRAIN, VALIDATION, QUALITY = 60, 30, 30
 SETTINGS = TuningSettings(
-    rank=8, alpha=16, learning_rate=2e-3, max_steps=80, batch_size=8, max_length_tokens=192, evaluate_every=4, patience=5
+    rank=8,
+    alpha=16,
+    learning_rate=2e-3,
+    max_steps=80,
+    batch_size=8,
+    max_length_tokens=192,
+    evaluate_every=4,
+    patience=5,
 )
 SIZES = (0, 4, 8, 15, 30, 45, 60)
 
@@ -63,14 +70,22 @@ def run(job: Job) -> dict:
     try:
         scratch = tune(ModelReference(str(job.base)), train, held, room / "scratch", settings)
         target = scratch.best_loss
-        found = {"target": target, "scratch": _facts(scratch, scratch.best_step, scratch.best_loss), "by_similarity": {}}
+        found = {
+            "target": target,
+            "scratch": _facts(scratch, scratch.best_step, scratch.best_loss),
+            "by_similarity": {},
+        }
         needed = _samples_needed(job, None, train, held, target, settings, room)
         found["scratch"]["samples"] = needed
         for similarity, adapter in job.starts.items():
-            aimed = settings.model_copy(update={"target_validation_loss": target, "patience": None, "max_steps": SETTINGS.max_steps})
+            aimed = settings.model_copy(
+                update={"target_validation_loss": target, "patience": None, "max_steps": SETTINGS.max_steps}
+            )
             warm = tune(_reference(job, adapter), train, held, room / f"warm{similarity}", aimed)
             facts = _facts(warm, warm.steps if warm.best_loss <= target else SETTINGS.max_steps, warm.best_loss)
-            facts["samples"] = 0 if warm.steps == 0 else _samples_needed(job, adapter, train, held, target, settings, room)
+            facts["samples"] = (
+                0 if warm.steps == 0 else _samples_needed(job, adapter, train, held, target, settings, room)
+            )
             found["by_similarity"][similarity] = facts
         if job.quality_at in job.starts:
             longer = tune(_reference(job, job.starts[job.quality_at]), train, held, room / "quality", settings)
@@ -90,10 +105,17 @@ def _reference(job: Job, adapter: Path | None) -> ModelReference:
 
 def _facts(result: TuningResult, steps: int, loss: float) -> dict:
     share = min(1.0, steps / result.steps) if result.steps else 0.0
-    return {"steps": steps, "cpu_seconds": result.cpu_seconds * share, "loss": loss, "initial_loss": result.initial_loss}
+    return {
+        "steps": steps,
+        "cpu_seconds": result.cpu_seconds * share,
+        "loss": loss,
+        "initial_loss": result.initial_loss,
+    }
 
 
-def _samples_needed(job: Job, adapter: Path | None, train, held, target: float, settings: TuningSettings, room: Path) -> int:
+def _samples_needed(
+    job: Job, adapter: Path | None, train, held, target: float, settings: TuningSettings, room: Path
+) -> int:
     """Smallest of SIZES with which the target is reached; all of them where none smaller does (bisection)."""
     sizes = [n for n in SIZES if 0 < n <= len(train)]
     low, high = 0, len(sizes) - 1
@@ -139,7 +161,9 @@ def summarise(found: list[dict], similarities: list[int]) -> dict:
                 saved[f"{key}_saved"].append(1 - warm[key] / scratch[key] if scratch[key] else 0.0)
             saved["reached"].append(float(warm["loss"] <= one["target"]))
         by_similarity[str(similarity)] = {key: float(np.mean(values)) for key, values in saved.items()}
-        by_similarity[str(similarity)] |= {f"{key}_sd": float(np.std(values, ddof=1)) for key, values in saved.items() if len(values) > 1}
+        by_similarity[str(similarity)] |= {
+            f"{key}_sd": float(np.std(values, ddof=1)) for key, values in saved.items() if len(values) > 1
+        }
     return by_similarity
 
 
@@ -164,8 +188,12 @@ def main() -> None:
                 for similarity in args.similarities:
                     choice = select(own, [r for c, r in records.items() if c.similarity == similarity]).choice
                     wrong += choice != style
-                    starts[similarity] = next((folders[c] for c in folders if (c.style, c.similarity) == (choice, similarity)), None)
-                jobs.append(Job(base, style, seed, samples, starts, 90 if 90 in args.similarities else max(args.similarities)))
+                    starts[similarity] = next(
+                        (folders[c] for c in folders if (c.style, c.similarity) == (choice, similarity)), None
+                    )
+                jobs.append(
+                    Job(base, style, seed, samples, starts, 90 if 90 in args.similarities else max(args.similarities))
+                )
                 show("selecting", len(jobs), args.seeds * len(styles))
         found = []
         with ProcessPoolExecutor(max_workers=args.jobs, mp_context=get_context("spawn")) as workers:
@@ -174,14 +202,19 @@ def main() -> None:
                 show("tuning people", len(found), len(jobs))
     by_similarity = summarise(found, args.similarities)
     quality = {
-        side: {key: float(np.mean([one["quality"][side][key] for one in found])) for key in ("bleu", "rouge1", "rougeL")}
+        side: {
+            key: float(np.mean([one["quality"][side][key] for one in found])) for key in ("bleu", "rouge1", "rougeL")
+        }
         for side in ("scratch", "selected")
     }
     results = {
         "by_similarity": by_similarity,
         "people": len(found),
         "wrong_selections": wrong / (len(jobs) * len(args.similarities)),
-        "scratch": {key: float(np.mean([one["scratch"][key] for one in found])) for key in ("steps", "cpu_seconds", "samples", "loss", "initial_loss")},
+        "scratch": {
+            key: float(np.mean([one["scratch"][key] for one in found]))
+            for key in ("steps", "cpu_seconds", "samples", "loss", "initial_loss")
+        },
         "best_loss_from_selected": float(np.mean([one["best_loss_from_selected"] for one in found])),
         "quality": quality,
     }
@@ -192,7 +225,11 @@ def main() -> None:
             Promise("samples saved at 90% similarity", by_similarity["90"]["samples_saved"], at_least=0.51),
         ]
     promises += [
-        Promise(f"{key} from the selected pLLM, less that from scratch", quality["selected"][key] - quality["scratch"][key], at_least=0.0)
+        Promise(
+            f"{key} from the selected pLLM, less that from scratch",
+            quality["selected"][key] - quality["scratch"][key],
+            at_least=0.0,
+        )
         for key in ("bleu", "rouge1", "rougeL")
     ]
     finish("warm_start", results, promises, args)

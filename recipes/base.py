@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 
 import torch
-from corpus import ATTRIBUTES, DEFAULT_STYLE, WORDS, Row, read
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from corpus import ATTRIBUTES, DEFAULT_STYLE, WORDS, Row, read
 
 SPECIAL = ["<|pad|>", "<|bos|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 TAGS = ["<unstylized>", "</unstylized>", "<personalized>", "</personalized>"]
@@ -169,7 +170,9 @@ def main() -> None:
                 model.save_pretrained(args.out)
             print(json.dumps(log[-1]), flush=True)
     model.to(torch.float16).save_pretrained(args.out)
-    (args.out / "training.json").write_text(json.dumps({"arguments": {k: str(v) for k, v in vars(args).items()}, "log": log}, indent=1))
+    (args.out / "training.json").write_text(
+        json.dumps({"arguments": {k: str(v) for k, v in vars(args).items()}, "log": log}, indent=1)
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from corpus import ATTRIBUTES, DEFAULT_STYLE
 
 from xpert.data import mix, read_samples, split_samples
 from xpert.models.reference import ModelReference, resolve_folder
@@ -22,8 +21,17 @@ from xpert.pool import open_pool
 from xpert.pool.setup import PoolSetup
 from xpert.tuning import TuningSettings, tune
 
+from corpus import ATTRIBUTES, DEFAULT_STYLE
+
 SETTINGS = TuningSettings(
-    rank=8, alpha=16, learning_rate=2e-3, max_steps=120, batch_size=8, max_length_tokens=224, evaluate_every=20, patience=3
+    rank=8,
+    alpha=16,
+    learning_rate=2e-3,
+    max_steps=120,
+    batch_size=8,
+    max_length_tokens=224,
+    evaluate_every=20,
+    patience=3,
 )
 
 
@@ -36,6 +44,7 @@ def main() -> None:
     parser.add_argument("--similarity", type=float, default=0.9)
     parser.add_argument("--count", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=SETTINGS.max_steps)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -48,7 +57,13 @@ def main() -> None:
             rows = mix(stylistic, default, similarity=args.similarity, count=args.count, seed=args.seed)
             train, held = split_samples(rows, validation=60, seed=args.seed)
             folder = Path(scratch) / name
-            result = tune(ModelReference(args.base), train, held, folder, SETTINGS.model_copy(update={"seed": args.seed}))
+            result = tune(
+                ModelReference(args.base),
+                train,
+                held,
+                folder,
+                SETTINGS.model_copy(update={"seed": args.seed, "max_steps": args.steps}),
+            )
             print(name, f"{result.initial_loss:.3f} -> {result.best_loss:.3f} in {result.best_step} steps", flush=True)
             pool.add(
                 folder,

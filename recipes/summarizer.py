@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from base import SYSTEM
-from corpus import ATTRIBUTES, DEFAULT_STYLE, WORDS, Row, read
 from torch.nn.functional import cross_entropy, log_softmax
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from xpert.records import OutputPair
 from xpert.summarizing.instruction import ask_pair, ask_word
+
+from base import SYSTEM
+from corpus import ATTRIBUTES, DEFAULT_STYLE, WORDS, Row, read
 
 PAD = 0
 Goal = tuple[float, ...]
@@ -73,7 +74,10 @@ def draw(corpus: Corpus, rng: random.Random, stage: int) -> tuple[str, tuple[flo
         elif kind < 0.62:
             style = rng.choice(corpus.styles)
             row = rng.choice([r for r in corpus.real[style] if r.prompt == prompt] or corpus.real[style])
-            first, second = rng.choice(corpus.made_plain[row.prompt if row.prompt in corpus.made_plain else prompt]), row.response
+            first, second = (
+                rng.choice(corpus.made_plain[row.prompt if row.prompt in corpus.made_plain else prompt]),
+                row.response,
+            )
             goal = target(style)
             sides = (SAME, goal)
         else:
@@ -122,7 +126,9 @@ def accuracy(model, tokenizer, words, pairs: list[tuple[str, Goal]]) -> float:
     for start in range(0, len(pairs), 50):
         ids, mask = collate([encode(tokenizer, q) for q, _ in pairs[start : start + 50]])
         logits = model(input_ids=ids, attention_mask=mask, logits_to_keep=1).logits[:, -1, words]
-        right += sum(goal[i] > 0 for i, (_, goal) in zip(logits.argmax(1).tolist(), pairs[start : start + 50], strict=True))
+        right += sum(
+            goal[i] > 0 for i, (_, goal) in zip(logits.argmax(1).tolist(), pairs[start : start + 50], strict=True)
+        )
     model.train()
     return right / len(pairs)
 
@@ -136,16 +142,38 @@ def answers(base, tokenizer, prompts: list[str], style: str | None, seed: int, t
         chats = []
         for prompt in prompts[start : start + 64]:
             system = [{"role": "system", "content": SYSTEM.format(", ".join(ATTRIBUTES[style]))}] if style else []
-            chats.append(tokenizer.apply_chat_template([*system, {"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True))
-        inputs = tokenizer(chats, add_special_tokens=False, return_tensors="pt", padding=True, padding_side="left", truncation=True, max_length=128)
-        out = base.generate(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=tokens, do_sample=True, temperature=0.8, top_p=0.95, top_k=0)
+            chats.append(
+                tokenizer.apply_chat_template(
+                    [*system, {"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+                )
+            )
+        inputs = tokenizer(
+            chats,
+            add_special_tokens=False,
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+            truncation=True,
+            max_length=128,
+        )
+        out = base.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            max_new_tokens=tokens,
+            do_sample=True,
+            temperature=0.8,
+            top_p=0.95,
+            top_k=0,
+        )
         for ids in out[:, inputs["input_ids"].shape[1] :]:
             ended = bool((ids == tokenizer.eos_token_id).any())
             texts.append(tokenizer.decode(ids, skip_special_tokens=True).strip() + ("" if ended else " ..."))
     return texts
 
 
-def train(model, tokenizer, corpus: Corpus, stage: int, steps: int, lr: float, checks, out: Path, seed: int) -> list[dict]:
+def train(
+    model, tokenizer, corpus: Corpus, stage: int, steps: int, lr: float, checks, out: Path, seed: int
+) -> list[dict]:
     rng = random.Random(seed + stage)
     words = [tokenizer.convert_tokens_to_ids(w) for w in WORDS]
     closing = [tokenizer.convert_tokens_to_ids(tag) for tag in ("</unstylized>", "</personalized>")]
@@ -162,7 +190,9 @@ def train(model, tokenizer, corpus: Corpus, stage: int, steps: int, lr: float, c
     for step in range(1, steps + 1):
         if not queue:
             drawn = [draw(corpus, rng, stage) for _ in range(16 * 8)]
-            items = sorted(((encode(tokenizer, q), goal, sides) for q, goal, sides in drawn), key=lambda item: len(item[0]))
+            items = sorted(
+                ((encode(tokenizer, q), goal, sides) for q, goal, sides in drawn), key=lambda item: len(item[0])
+            )
             queue = [items[i : i + 16] for i in range(0, len(items), 16)]
             rng.shuffle(queue)
         group = queue.pop()
@@ -205,6 +235,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs=2, default=(1500, 900))
     parser.add_argument("--stage", type=int, choices=(1, 2), help="run one stage only")
     parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--prompts", type=int, default=480, help="prompts that the base answers for stage 2")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -221,9 +252,12 @@ def main() -> None:
     checks = {"unseen prompts": [draw(seen, rng, 1)[:2] for _ in range(200)]}
     if args.leave_out in ATTRIBUTES:
         left = [r for r in rows[args.leave_out] if r.prompt in held]
-        pairs = [(seen.real[s][i].response, r.response, target(args.leave_out, s)) for i, r in enumerate(left) for s in known]
+        pairs = [
+            (seen.real[s][i].response, r.response, target(args.leave_out, s)) for i, r in enumerate(left) for s in known
+        ]
         checks["left-out style"] = [
-            (ask_pair(OutputPair(prompt="", reference=cut(a, 150), response=cut(b, 150))), goal) for a, b, goal in rng.sample(pairs, 200)
+            (ask_pair(OutputPair(prompt="", reference=cut(a, 150), response=cut(b, 150))), goal)
+            for a, b, goal in rng.sample(pairs, 200)
         ]
     args.out.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(args.out)
@@ -231,9 +265,16 @@ def main() -> None:
     if args.stage != 2:
         model = LlamaForCausalLM(
             LlamaConfig(
-                vocab_size=len(tokenizer), hidden_size=192, intermediate_size=512, num_hidden_layers=4,
-                num_attention_heads=6, max_position_embeddings=1024, tie_word_embeddings=True,
-                bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+                vocab_size=len(tokenizer),
+                hidden_size=192,
+                intermediate_size=512,
+                num_hidden_layers=4,
+                num_attention_heads=6,
+                max_position_embeddings=1024,
+                tie_word_embeddings=True,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
             )
         )
         print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters", flush=True)
@@ -244,18 +285,25 @@ def main() -> None:
         base = AutoModelForCausalLM.from_pretrained(args.base, dtype=torch.float32).eval()
         prompts = sorted({r.prompt for r in real["1"]})
         rng.shuffle(prompts)
-        prompts = prompts[:480]
+        prompts = prompts[: args.prompts]
         first, second = (answers(base, tokenizer, prompts, None, seed) for seed in (1, 2))
         corpus.made_plain = {p: [a, b] for p, a, b in zip(prompts, first, second, strict=True)}
         for number, style in enumerate(known):
-            some = rng.sample(prompts, 160)
+            some = rng.sample(prompts, max(1, len(prompts) // 3))
             texts = answers(base, tokenizer, some, style, 10 + number)
             corpus.made_styled += [(style, p, t) for p, t in zip(some, texts, strict=True)]
-        print(json.dumps({"plain": corpus.made_plain[prompts[0]][0], "styled": corpus.made_styled[::160]}), flush=True)
+        print(
+            json.dumps(
+                {"plain": corpus.made_plain[prompts[0]][0], "styled": corpus.made_styled[:: max(1, len(prompts) // 3)]}
+            ),
+            flush=True,
+        )
         checks["with the base model's answers"] = [draw(corpus, rng, 2)[:2] for _ in range(200)]
         log += train(model, tokenizer, corpus, 2, args.steps[1], args.lr / 2, checks, args.out, args.seed)
         model.to(torch.float16).save_pretrained(args.out)
-    (args.out / f"training{args.stage or ''}.json").write_text(json.dumps({"arguments": {k: str(v) for k, v in vars(args).items()}, "log": log}, indent=1))
+    (args.out / f"training{args.stage or ''}.json").write_text(
+        json.dumps({"arguments": {k: str(v) for k, v in vars(args).items()}, "log": log}, indent=1)
+    )
 
 
 if __name__ == "__main__":

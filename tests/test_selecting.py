@@ -74,7 +74,7 @@ def test_equal_candidates_come_in_the_order_of_their_names() -> None:
 
 def test_candidates_of_another_space_or_without_explanation_are_named() -> None:
     person = explained([1.0, 0, 0])
-    with pytest.raises(SpaceError, match="'old'.*xpert pool reindex"):
+    with pytest.raises(SpaceError, match=r"'old'.*xpert pool reindex"):
         select(person, [record("old", [0.5, 0, 0], space="t")])
-    with pytest.raises(SpaceError, match="'bare' is not explained"):
+    with pytest.raises(SpaceError, match=r"'bare' is not explained"):
         select(person, [record("bare", None)])

@@ -35,7 +35,7 @@ class Prober:
 
     base: LoadedModel
     prompts: tuple[str, ...] = field(default_factory=default_prompts)
-    settings: ProbeSettings = ProbeSettings()
+    settings: ProbeSettings = field(default_factory=ProbeSettings)
     _references: list[str] | None = field(default=None, init=False, repr=False)
 
     @property

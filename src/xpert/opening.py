@@ -56,6 +56,8 @@ def rebuild(pool: Pool, setup: PoolSetup, *, device: str = "auto", on_progress: 
         PoolError: the pool is empty: there is nothing to take words from.
     """
     records = pool.list()
+    if pool.folder is None:
+        raise PoolError("this pool has no folder, so its space has no place: open it with `open_pool(folder)`")
     if not records:
         raise PoolError("the pool is empty: add adapters before its space can be built")
     prober, summarizer = load_prober(setup, device=device), load_summarizer(setup, device=device)

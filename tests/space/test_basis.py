@@ -11,7 +11,9 @@ from xpert.space.storing import load_space, save_space
 
 WIDTH = 24
 RNG = np.random.default_rng(0)
-DIRECTIONS = dict(zip(("formal", "humorous", "concise", "poetic"), np.linalg.qr(RNG.normal(size=(WIDTH, 4)))[0].T, strict=True))
+DIRECTIONS = dict(
+    zip(("formal", "humorous", "concise", "poetic"), np.linalg.qr(RNG.normal(size=(WIDTH, 4)))[0].T, strict=True)
+)
 DIRECTIONS["stately"] = 0.98 * DIRECTIONS["formal"] + 0.2 * DIRECTIONS["poetic"]
 
 

@@ -109,6 +109,7 @@ def run_demo(
     with tempfile.TemporaryDirectory(prefix="xpert-demo-") as name:
         scratch = run(None, SETTINGS, Path(name) / "scratch")
         target = scratch.best_loss
+        assert target is not None  # SETTINGS evaluate
         warm = None
         if selection.choice is not None:
             aimed = SETTINGS.model_copy(update={"target_validation_loss": target, "patience": None})

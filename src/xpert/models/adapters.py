@@ -155,7 +155,7 @@ def _card(path: Path) -> Mapping[str, Any]:
         return {}
     try:
         whole = yaml.safe_load(front[1])
-    except Exception:  # noqa: BLE001 - a stranger's advice: whatever YAML breaks on, it gives no facts
+    except Exception:  # a stranger's advice: whatever YAML breaks on, it gives no facts
         return {}
     own = whole.get("xpert") if isinstance(whole, dict) else None
     return own if isinstance(own, dict) else {}

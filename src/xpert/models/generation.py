@@ -16,6 +16,7 @@ from xpert.models.loading import LoadedModel, render_chat
 Progress = Callable[[str, int, int], None]
 CUT = " ..."
 _PROMPT_TOKENS = 1024
+"""Longer prompts lose their start: their end is what asks for the answer."""
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -30,11 +31,15 @@ def _end_ids(loaded: LoadedModel) -> list[int]:
 
 
 def _configuration(loaded: LoadedModel, max_new_tokens: int, temperature: float, top_p: float) -> GenerationConfig:
+    make: Any = GenerationConfig
     settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": temperature > 0, "use_cache": True}
     if temperature > 0:
         settings |= {"temperature": temperature, "top_p": top_p, "top_k": 0}
     ends = _end_ids(loaded)
-    return GenerationConfig(**settings, eos_token_id=ends or None, pad_token_id=loaded.tokenizer.pad_token_id)
+    configuration: GenerationConfig = make(
+        **settings, eos_token_id=ends or None, pad_token_id=loaded.tokenizer.pad_token_id
+    )
+    return configuration
 
 
 def generate(
@@ -88,26 +93,46 @@ def generate(
 
 def _answer(loaded: LoadedModel, chats: list[str], configuration: GenerationConfig) -> list[str]:
     tokenizer = loaded.tokenizer
-    inputs = tokenizer(
-        chats,
-        add_special_tokens=special_tokens(tokenizer),
-        return_tensors="pt",
-        padding=True,
-        truncation=True,
-        max_length=_PROMPT_TOKENS,
-    ).to(loaded.device)
-    out = loaded.model.generate(
-        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], generation_config=configuration
-    )
+    encoded = tokenizer(chats, add_special_tokens=special_tokens(tokenizer))["input_ids"]
+    limit = _room(loaded, configuration.max_new_tokens or 0)
+    inputs, mask = pad_left([_keep_end(ids, limit, tokenizer.bos_token_id) for ids in encoded], loaded)
+    out = loaded.model.generate(input_ids=inputs, attention_mask=mask, generation_config=configuration)
     ends = set(_end_ids(loaded))
     answers = []
-    for ids in out[:, inputs["input_ids"].shape[1] :].tolist():
+    for ids in out[:, inputs.shape[1] :].tolist():
         ended = any(token in ends for token in ids)
-        answers.append(tokenizer.decode(ids, skip_special_tokens=True).strip() + ("" if ended else CUT))
+        answers.append(_text(tokenizer, ids) + ("" if ended else CUT))
     return answers
+
+
+def _room(loaded: LoadedModel, max_new_tokens: int) -> int:
+    """Prompt tokens that leave room for the answer."""
+    positions = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions <= 0:
+        return _PROMPT_TOKENS
+    return max(1, min(_PROMPT_TOKENS, positions - max_new_tokens))
+
+
+def _keep_end(ids: list[int], limit: int, bos: int | None) -> list[int]:
+    if len(ids) <= limit:
+        return ids
+    head = ids[:1] if ids[0] == bos else []
+    return head + ids[len(ids) - limit + len(head) :]
+
+
+def pad_left(rows: Sequence[Sequence[int]], loaded: LoadedModel) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask, each (rows, longest row), padded on the left."""
+    width, pad = max(map(len, rows)), loaded.tokenizer.pad_token_id or 0
+    ids = torch.tensor([[pad] * (width - len(row)) + [*row] for row in rows], device=loaded.device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=loaded.device)
+    return ids, mask
 
 
 def cut(tokenizer: PreTrainedTokenizerBase, text: str, max_tokens: int) -> str:
     """A person's text as long as an answer may be: longer ones are cut and end in " ..." alike."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return text if len(ids) <= max_tokens else tokenizer.decode(ids[:max_tokens], skip_special_tokens=True).strip() + CUT
+    return text if len(ids) <= max_tokens else _text(tokenizer, ids[:max_tokens]) + CUT
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()

@@ -5,7 +5,7 @@ Knows transformers and peft; never sees personal data. Nothing is loaded before 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from xpert.errors import DamagedModelError, MissingModelError, SettingsError
 from xpert.models.adapters import check_fit, inspect_adapter
+from xpert.models.headers import strict_json
 from xpert.models.reference import ModelReference, model_digest, resolve_folder, tokenizer_digest
 
 
@@ -35,7 +36,7 @@ def choose_device(device: str = "auto") -> torch.device:
     """The device to run on: CUDA, then Apple's MPS, then the CPU, unless one is named.
 
     Raises:
-        SettingsError: no such device here.
+        SettingsError: no such device here, or one that holds no numbers.
     """
     if device == "auto":
         if torch.cuda.is_available():
@@ -43,6 +44,8 @@ def choose_device(device: str = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
+        if chosen.type == "meta":
+            raise RuntimeError("the meta device holds no numbers")
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise SettingsError(f"device {device!r} is not available here: use cpu, cuda, mps or auto") from error
@@ -56,29 +59,33 @@ def choose_dtype(device: torch.device, dtype: torch.dtype | None = None) -> torc
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
-def load_model(
-    reference: ModelReference, *, device: str = "auto", dtype: torch.dtype | None = None
-) -> LoadedModel:
+def load_model(reference: ModelReference, *, device: str = "auto", dtype: torch.dtype | None = None) -> LoadedModel:
     """Load a causal LM, with its adapter where the reference names one.
 
     Raises:
         MissingModelError: no such model or adapter.
-        DamagedModelError: a file cannot be read.
+        DamagedModelError: a file cannot be read, lacks tensors of the model or holds NaN.
         MismatchError: the adapter belongs to another base.
+        SettingsError: no such device here.
     """
     folder = resolve_folder(reference.model, reference.revision)
     digest = model_digest(folder)
     chosen = choose_device(device)
     if reference.adapter is not None:
         check_fit(inspect_adapter(Path(reference.adapter)), folder)
+    strict_json((folder / "config.json").read_bytes(), str(folder / "config.json"))
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=choose_dtype(chosen, dtype), use_safetensors=True)
+        read: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=choose_dtype(chosen, dtype), use_safetensors=True, output_loading_info=True
+        )
     except OSError as error:
         raise MissingModelError(f"model folder {folder} is not complete: {error}") from error
     except Exception as error:
         # Damage shows as many things here: SafetensorError, RuntimeError on shapes, JSON errors.
         raise DamagedModelError(f"model folder {folder} cannot be read ({error}): download it again") from error
+    model, report = read
+    _check_weights(model, report["missing_keys"], folder)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = model.to(chosen).eval().requires_grad_(False)
@@ -86,6 +93,18 @@ def load_model(
     if reference.adapter is not None:
         loaded.model = _attach(loaded.model, Path(reference.adapter))
     return loaded
+
+
+def _check_weights(model: Any, missing: Collection[str], folder: Path) -> None:
+    """Refuse what transformers only warns of: tensors that it filled with random numbers, and NaN."""
+    if missing:
+        raise DamagedModelError(
+            f"model folder {folder} lacks {len(missing)} tensors of its own configuration, the first "
+            f"{min(missing)!r}: download it again"
+        )
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise DamagedModelError(f"model folder {folder}: {name} holds NaN or infinite numbers: download it again")
 
 
 def _attach(model: Any, adapter: Path) -> Any:
@@ -98,9 +117,16 @@ def _attach(model: Any, adapter: Path) -> Any:
 def adapted(loaded: LoadedModel, adapter: Path) -> Iterator[LoadedModel]:
     """The same base in memory with an adapter on; off again, and gone, at the end.
 
+    Meanwhile `loaded` itself answers with the adapter too: it is the same memory.
+
     Raises:
         DamagedModelError, MissingModelError, MismatchError: as `load_model`.
+        SettingsError: an adapter is on already.
     """
+    if hasattr(loaded.model, "peft_config"):
+        raise SettingsError(
+            f"an adapter is on {loaded.folder} already, so {adapter} cannot be put on: load the base alone"
+        )
     check_fit(inspect_adapter(adapter), loaded.folder)
     wrapped = _attach(loaded.model, adapter)
     try:

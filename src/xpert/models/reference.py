@@ -61,12 +61,15 @@ def resolve_folder(model: str, revision: str | None = None) -> Path:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise MissingModelError(
-                f"{folder} holds no config.json: it is not a model folder; give the folder that "
-                "`save_pretrained` wrote"
+                f"{folder} holds no config.json: it is not a model folder; give the folder that `save_pretrained` wrote"
             )
         return folder.resolve()
+    if model in EMBEDDED_MODELS:
+        raise MissingModelError(f"{model} comes with the package, but {folder} is not there: install xpert again")
     if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
-        raise MissingModelError(f"no model folder {folder}: check the path, or give a Hugging Face name such as Qwen/Qwen3-0.6B")
+        raise MissingModelError(
+            f"no model folder {folder}: check the path, or give a Hugging Face name such as Qwen/Qwen3-0.6B"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

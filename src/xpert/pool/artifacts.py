@@ -97,7 +97,7 @@ class ArtifactStore:
         """
         self._must_write()
         for name in files:
-            if name != Path(name).name or name.startswith("."):
+            if not name or name != Path(name).name or name.startswith("."):
                 raise PoolError(f"{name!r} is no plain file name: give names of files inside {source}")
         staged = self.folder / f"{_STAGED}{secrets.token_hex(8)}"
         try:

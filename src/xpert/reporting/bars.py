@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from xpert.records import Explanation, PoolRecord, Selection, WordCoefficient
-from xpert.reporting.wording import NOTHING, joined, percent, signed, size, summary
+from xpert.reporting.story import Story, headline
+from xpert.reporting.wording import NOTHING, duration, joined, percent, signed, size, summary
 
 _LEAST_REACH = 0.5
 
@@ -112,7 +113,7 @@ def explanation_view(explanation: Explanation, *, title: str | None = None) -> R
         table.add_row(
             Text(word.word, style=strong),
             Text(signed(word.coefficient), style=strong or "bold"),
-            f"{signed(word.low)} … {signed(word.high)}",
+            f"{signed(word.low)} to {signed(word.high)}",
             SignedBar(word, reach),
         )
     facts = f"{_count(explanation.pairs, 'pair')} of texts, residual {explanation.residual:.2f}: "
@@ -153,7 +154,9 @@ def _strongest(explanation: Explanation | None) -> Text:
         return Text(NOTHING, style="dim")
     text = Text()
     for number, word in enumerate(words):
-        text.append(", " if number else "").append(word.word).append(f" {signed(word.coefficient)}", style="dim")
+        text.append(", " if number else "").append(word.word).append(
+            f"\N{NO-BREAK SPACE}{signed(word.coefficient)}", style="dim"
+        )
     return text
 
 
@@ -193,6 +196,19 @@ def selection_view(selection: Selection, *, most: int = 10) -> RenderableType:
             )
         )
     return Group(*parts)
+
+
+def runs_view(story: Story) -> RenderableType:
+    """The tuning runs of a demo side by side, under the result in one line."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("start", overflow="ellipsis", no_wrap=True, max_width=40)
+    for name in ("steps", "time", "samples", "loss"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for run in [story.scratch, *([story.warm] if story.warm else [])]:
+        loss = f"{run.losses[-1][1]:.3f}" if run.losses else ""
+        cells = (str(run.steps), duration(run.seconds), str(run.samples), loss)
+        table.add_row(Text(f"from {run.start or 'scratch'}"), *cells, style="bold" if run.start else None)
+    return Group(Text(headline(story), style="bold"), table)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,11 @@ def signed(value: float, digits: int = 2) -> str:
     return text if float(text) else text.lstrip("+-")
 
 
+def typeset(number: str) -> str:
+    """A number as pages have it: with a real minus sign."""
+    return number.replace("-", "\N{MINUS SIGN}")
+
+
 def percent(share: float) -> str:
     """A share as whole per cent."""
     return f"{100 * share:.0f}%"

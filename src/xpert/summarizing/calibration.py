@@ -116,15 +116,16 @@ def _fit(
     soft.requires_grad_(True)
     offset.requires_grad_(True)
     optimizer = torch.optim.Adam(
-        [{"params": [soft], "lr": learning_rate * spread}, {"params": [offset], "lr": learning_rate * float(goal.std())}]
+        [
+            {"params": [soft], "lr": learning_rate * spread},
+            {"params": [offset], "lr": learning_rate * float(goal.std())},
+        ]
     )
     for _ in range(steps):
         fast = torch.stack([summarizer.soft_state(q, soft) for q in questions]) - offset
         loss = ((fast - goal) ** 2).sum() / (goal**2).sum()
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         tick()
-    return SoftPrompt(
-        soft.detach().cpu().numpy().astype(np.float64), offset.detach().cpu().numpy().astype(np.float64)
-    )
+    return SoftPrompt(soft.detach().cpu().numpy().astype(np.float64), offset.detach().cpu().numpy().astype(np.float64))

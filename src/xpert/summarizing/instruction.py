@@ -16,14 +16,15 @@ _CHARACTERS_PER_WORD = 12
 _MARKS = (5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 120, 150, 200, 300, 400, 600, 800, 1200, 1600)
 
 QUESTION = (
-    "Which language style is more characteristic of <personalized> than of <unstylized>? "
-    "Reply with one adjective."
+    "Which language style is more characteristic of <personalized> than of <unstylized>? Reply with one adjective."
 )
 _PAIR = (
     "<unstylized> about {reference_count} words: {reference} </unstylized>\n"
     "<personalized> about {response_count} words: {response} </personalized>\n" + QUESTION
 )
 _WORD = "<personalized> is more {word} than <unstylized>.\n" + QUESTION
+
+
 def _count(words: int) -> int:
     return min(_MARKS, key=lambda mark: abs(mark - words))
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from xpert.errors import ModelError
-from xpert.models.generation import special_tokens
+from xpert.models.generation import pad_left, special_tokens
 from xpert.models.loading import LoadedModel, render_chat
 from xpert.records import OutputPair
 from xpert.space.words import merge_candidates, normalise
@@ -67,8 +67,9 @@ class LanguageSummarizer:
 
     @property
     def identity(self) -> str:
-        """SHA-256 of model and wording. The soft prompt shapes no pair's embedding and stays out."""
-        return hashlib.sha256(f"{self.loaded.digest}\0{instruction.digest()}".encode()).hexdigest()
+        """SHA-256 of model, tokenizer and wording. The soft prompt shapes no pair's embedding and stays out."""
+        model = (self.loaded.digest, self.loaded.tokenizer_digest, str(self.loaded.tokenizer.chat_template))
+        return hashlib.sha256("\0".join((*model, instruction.digest())).encode()).hexdigest()
 
     @property
     def width(self) -> int:
@@ -116,7 +117,7 @@ class LanguageSummarizer:
         done = 0
         with torch.inference_mode():
             for rows in _batches(order, encoded, self.tokens_per_batch):
-                ids, mask = _pad_left([encoded[i] for i in rows], self.loaded)
+                ids, mask = pad_left([encoded[i] for i in rows], self.loaded)
                 states[rows] = self._last(input_ids=ids, attention_mask=mask)
                 done += len(rows)
                 if on_progress is not None:
@@ -147,7 +148,7 @@ class LanguageSummarizer:
     def _complete(self, question: str, first: Sequence[int]) -> list[str]:
         """Each first token, continued greedily until its word is whole."""
         start = self.tokens(question)
-        ids, mask = _pad_left([[*start, token] for token in first], self.loaded)
+        ids, mask = pad_left([[*start, token] for token in first], self.loaded)
         with torch.inference_mode():
             out = self.loaded.model.generate(
                 input_ids=ids,
@@ -156,7 +157,9 @@ class LanguageSummarizer:
                 do_sample=False,
                 pad_token_id=self.loaded.tokenizer.pad_token_id,
             )
-        texts = [self.loaded.tokenizer.decode(row[len(start) :], skip_special_tokens=False) for row in out.tolist()]
+        texts = [
+            str(self.loaded.tokenizer.decode(row[len(start) :], skip_special_tokens=False)) for row in out.tolist()
+        ]
         # A token that does not open a word ("</s>", digits, punctuation) proposes nothing.
         return [text if normalise(text.lstrip()[:24]) and text.lstrip()[:1].isalpha() else "" for text in texts]
 
@@ -170,10 +173,3 @@ def _batches(order: Sequence[int], encoded: Sequence[list[int]], tokens: int) ->
         else:
             groups.append([row])
     return groups
-
-
-def _pad_left(rows: Sequence[list[int]], loaded: LoadedModel) -> tuple[torch.Tensor, torch.Tensor]:
-    width, pad = max(map(len, rows)), loaded.tokenizer.pad_token_id or 0
-    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=loaded.device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=loaded.device)
-    return ids, mask

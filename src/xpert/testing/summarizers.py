@@ -40,7 +40,7 @@ class SummarizerContract:
         assert len(s.identity) == 64
 
     def test_proposes_distinct_normalised_words_in_order(self) -> None:
-        proposals = self.summarizer().propose(PAIRS, limit=12)
+        proposals = self.summarizer().propose(PAIRS, limit=64)
         words = [p.word for p in proposals]
         assert 0 < len(words) == len(set(words))
         assert [normalise(word) for word in words] == words

@@ -6,6 +6,7 @@ Knows only how to build; the weights are random, so the models speak no language
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -26,7 +27,8 @@ def tiny_tokenizer(*, chat: bool = True, extra: tuple[str, ...] = ()) -> PreTrai
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
+    make: Any = PreTrainedTokenizerFast
+    fast: PreTrainedTokenizerFast = make(
         tokenizer_object=tokenizer, pad_token="<|pad|>", bos_token="<|bos|>", eos_token="<|end|>"
     )
     fast.add_special_tokens({"additional_special_tokens": _SPECIAL[3:]})

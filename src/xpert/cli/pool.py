@@ -1,0 +1,243 @@
+"""`xpert pool`: make a pool, fill it, look into it, explain it anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from xpert.cli.options import Base, Device, Json, Pool, Quiet
+
+if TYPE_CHECKING:
+    from xpert.pool import Pool as OpenPool
+    from xpert.pool.setup import PoolSetup
+
+app = typer.Typer(no_args_is_help=True, help="Make a pool of pLLMs, fill it, look into it.")
+Rewriter = Literal["base", "summarizer"]
+
+
+@app.command()
+def create(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the new pool.")],
+    like: Annotated[
+        str,
+        typer.Option(
+            "--like",
+            metavar="POOL",
+            help="Take the space of this pool: 'embedded', the folder of another one, or 'none' for a pool of another "
+            "base, whose space `xpert pool reindex` builds.",
+        ),
+    ] = "embedded",
+    json: Json = False,
+) -> None:
+    """Start a new, empty pool that can be added to at once."""
+    from xpert.cli.sources import pool_folder
+    from xpert.cli.terminal import Terminal
+    from xpert.errors import DuplicateError
+    from xpert.pool import open_pool
+    from xpert.pool.setup import SETUP_FILE, SPACE_FILE, read_setup, write_setup
+    from xpert.space.storing import load_space, save_space
+
+    folder = folder.expanduser()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DuplicateError(f"{folder} exists already and is not empty: give another folder")
+    words: tuple[str, ...] = ()
+    if like != "none":
+        model = pool_folder(None if like == "embedded" else Path(like))
+        setup, space = read_setup(model), load_space(model / SPACE_FILE)
+        save_space(space, folder / SPACE_FILE)
+        write_setup(folder, setup)
+        words = space.words
+    open_pool(folder).close()
+    terminal = Terminal(json)
+    terminal.emit({"pool": str(folder.resolve()), "words": list(words), "setup": str(folder / SETUP_FILE)})
+    terminal.show(f"new pool {folder}" + (f", explained in: {', '.join(words)}" if words else ", without a space yet"))
+    terminal.show(f"next: xpert pool add ADAPTER --name NAME --pool {folder}")
+
+
+@app.command()
+def add(
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="Adapter folder, as peft writes it.")],
+    name: Annotated[str, typer.Option("--name", "-n", help="Its name in the pool.")],
+    pool: Pool = None,
+    base: Base = None,
+    note: Annotated[str, typer.Option("--note", help="A line for people.")] = "",
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check an adapter, explain it and publish it in a pool."""
+    from xpert.cli.sources import adapter_folder, base_of, lasting_name, writing
+    from xpert.cli.terminal import Terminal
+    from xpert.errors import SettingsError
+    from xpert.models.reference import resolve_folder
+
+    terminal, folder = Terminal(json, quiet), adapter_folder(adapter)
+    with writing(pool) as opened, terminal.progress() as progress:
+        model = base or base_of(opened)
+        if model is None:
+            raise SettingsError("this pool does not know its base yet: give --base MODEL")
+        explain = None
+        if _has_space(opened):
+            # Models are loaded when the adapter is known to fit: the pool calls this after its checks.
+            def explain(path: Path):  # type: ignore[no-untyped-def]
+                from xpert.opening import open_explainer
+
+                assert opened.folder is not None
+                return open_explainer(opened.folder, device=device).explain_adapter(path, on_progress=progress.stage)
+
+        record = opened.add(
+            folder,
+            base_folder=resolve_folder(model),
+            base_name=lasting_name(model),
+            name=name,
+            explain=explain,
+            note=note,
+        )
+    terminal.emit(record)
+    if not json:
+        from xpert.reporting.bars import record_view
+
+        terminal.show(record_view(record))
+
+
+@app.command("list")
+def list_(pool: Pool = None, json: Json = False) -> None:
+    """List the pLLMs of a pool with their strongest words."""
+    from xpert.cli.sources import pool_folder, reading
+    from xpert.cli.terminal import Terminal
+
+    terminal = Terminal(json)
+    with reading(pool) as opened:
+        records = opened.list()
+    terminal.emit({"pool": str(pool_folder(pool)), "records": records})
+    if not json:
+        from xpert.reporting.bars import pool_view
+
+        terminal.show(pool_view(records))
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name in the pool.")],
+    pool: Pool = None,
+    json: Json = False,
+) -> None:
+    """Show the facts and the explanation of a pLLM."""
+    from xpert.cli.sources import reading
+    from xpert.cli.terminal import Terminal
+
+    terminal = Terminal(json)
+    with reading(pool) as opened:
+        record = opened.get(name)
+    terminal.emit(record)
+    if not json:
+        from xpert.reporting.bars import record_view
+
+        terminal.show(record_view(record))
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name in the pool.")],
+    pool: Pool = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Take a pLLM out of a pool and delete its files."""
+    import sys
+
+    from xpert.cli.sources import writing
+    from xpert.cli.terminal import Terminal
+    from xpert.errors import SettingsError
+
+    terminal = Terminal(json)
+    with writing(pool) as opened:
+        opened.get(name)
+        if not yes:
+            if json or not sys.stdin.isatty():
+                raise SettingsError(f"{name!r} would be deleted and there is nobody to ask: give --yes")
+            typer.confirm(f"Delete {name} and its files?", abort=True, err=True)
+        record = opened.remove(name)
+    terminal.emit(record)
+    terminal.show(f"removed {name}")
+
+
+@app.command()
+def reindex(
+    pool: Pool = None,
+    base: Base = None,
+    summarizer: Annotated[
+        str | None,
+        typer.Option("--summarizer", metavar="MODEL", help="Instruct model that reads pairs of texts."),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", metavar="FOLDER", help="A sentence encoder instead, or 'packaged'."),
+    ] = None,
+    rewriter: Annotated[
+        Rewriter | None, typer.Option("--rewriter", help="Who restyles texts for the sub-vectors of words.")
+    ] = None,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Build the space of a pool anew over all its pLLMs, and explain each in it.
+
+    A pool without a space needs --base and either --summarizer or --encoder; otherwise what is not given stays.
+    """
+    from xpert.cli.sources import writing
+    from xpert.cli.terminal import Terminal
+
+    terminal = Terminal(json, quiet)
+    with writing(pool) as opened, terminal.progress() as progress:
+        from xpert.opening import rebuild
+
+        built = rebuild(
+            opened, _setup(opened, base, summarizer, encoder, rewriter), device=device, on_progress=progress.stage
+        )
+        records = opened.list()
+    cosine = built.calibration.cosine_held_out if built.calibration else None
+    words = list(built.space.words)
+    terminal.emit(
+        {"words": words, "exact_words": list(built.exact_words), "fast_path_cosine": cosine, "records": records}
+    )
+    if not json:
+        from xpert.reporting.bars import pool_view
+
+        terminal.show(f"words: {', '.join(words)}", "", pool_view(records))
+
+
+def _has_space(pool: OpenPool) -> bool:
+    from xpert.pool.setup import SETUP_FILE
+
+    return pool.folder is not None and (pool.folder / SETUP_FILE).is_file()
+
+
+def _setup(
+    pool: OpenPool, base: str | None, summarizer: str | None, encoder: str | None, rewriter: Rewriter | None
+) -> PoolSetup:
+    """The setup of a pool with what the options change."""
+    from xpert.cli.sources import base_of, lasting_name
+    from xpert.errors import SettingsError
+    from xpert.pool.setup import PoolSetup, read_setup
+
+    if summarizer is not None and encoder is not None:
+        raise SettingsError("--summarizer and --encoder name two readers of texts: give one of them")
+    assert pool.folder is not None
+    known = read_setup(pool.folder).model_dump() if _has_space(pool) else {"base": base_of(pool)}
+    if base is not None:
+        known |= {"base": lasting_name(base), "base_revision": None}
+    if summarizer is not None:
+        known |= {"summarizer_kind": "language", "summarizer": lasting_name(summarizer)}
+    if encoder is not None:
+        kept = encoder if encoder == "packaged" else lasting_name(encoder)
+        known |= {"summarizer_kind": "encoder", "summarizer": kept, "rewriter": "base"}
+    if rewriter is not None:
+        known["rewriter"] = rewriter
+    if known.get("base") is None or "summarizer" not in known:
+        raise SettingsError("this pool has no space yet: give --base MODEL, and --summarizer MODEL or --encoder FOLDER")
+    if known["summarizer_kind"] == "encoder" and known.get("rewriter") == "summarizer":
+        raise SettingsError("a sentence encoder cannot rewrite texts: give --rewriter base")
+    return PoolSetup(**known)

@@ -1,0 +1,137 @@
+"""What a name on the command line stands for: a pool, a person's data, an adapter.
+
+Knows folders and names; loads no model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from xpert.embedded import EMBEDDED_MODELS, EMBEDDED_POOL, PEOPLE, people
+from xpert.errors import PoolError, SettingsError
+
+if TYPE_CHECKING:
+    from xpert.pool import Pool
+    from xpert.records import Sample
+
+Kind = Literal["adapter", "person", "pool"]
+_ADAPTER_MARK = "adapter_config.json"
+
+
+def pool_folder(pool: Path | None) -> Path:
+    """The folder of a pool: the given one, or the pool of the package."""
+    return EMBEDDED_POOL if pool is None else pool.expanduser()
+
+
+def reading(pool: Path | None) -> Pool:
+    """A pool to be read, wherever it lies.
+
+    Raises:
+        PoolError: there is none.
+    """
+    from xpert.pool import open_pool
+
+    return open_pool(pool_folder(pool), create=False, read_only=True)
+
+
+def writing(pool: Path | None) -> Pool:
+    """A pool to be changed.
+
+    Raises:
+        PoolError: there is none, or it is the one inside the package.
+    """
+    from xpert.pool import open_pool
+
+    folder = pool_folder(pool)
+    if folder.resolve() == EMBEDDED_POOL.resolve():
+        raise PoolError(
+            "the pool of the package is read only: make one of your own with `xpert pool create FOLDER`, then give "
+            "--pool FOLDER or set XPERT_POOL"
+        )
+    return open_pool(folder, create=False)
+
+
+def person_samples(data: str, columns: Mapping[str, Any]) -> list[Sample]:
+    """Personal data from a file, a folder, a dataset, or of a sample person.
+
+    Raises:
+        SettingsError: no such sample person.
+        DataError: it cannot be read.
+    """
+    from xpert.data import read_samples
+
+    if not data.startswith("@"):
+        return read_samples(data, **columns)
+    known = people()
+    if data[1:] not in known:
+        raise SettingsError(f"no sample person {data!r}: choose from {', '.join(f'@{name}' for name in sorted(known))}")
+    return read_samples(PEOPLE / f"{data[1:]}.jsonl")
+
+
+def adapter_folder(folder: Path) -> Path:
+    """An adapter folder that was named as one.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    folder = folder.expanduser()
+    if not (folder / _ADAPTER_MARK).is_file():
+        raise SettingsError(f"{folder} is no adapter folder, it holds no {_ADAPTER_MARK}: give one that peft wrote")
+    return folder
+
+
+def kind_of(target: str, pool: Path | None, columns: Mapping[str, Any]) -> Kind:
+    """Whether a target is an adapter folder, personal data or a pLLM of the pool; what lies on the disk comes first.
+
+    Raises:
+        SettingsError: it is none of them.
+        PoolError: it is not on the disk, and there is no pool to look it up in.
+    """
+    path = Path(target).expanduser()
+    if (path / _ADAPTER_MARK).is_file():
+        return "adapter"
+    if target.startswith("@") or path.exists() or columns["format"] != "auto":
+        return "person"
+    with reading(pool) as opened:
+        names = [record.name for record in opened.list()]
+    if target in names:
+        return "pool"
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    raise SettingsError(
+        f"{target!r} is neither an adapter folder or data file here, nor in pool {pool_folder(pool)} "
+        f"({shown or 'which is empty'}), nor a sample person such as @mia: check the spelling, or give another --pool"
+    )
+
+
+def page_target(path: Path | None) -> Path | None:
+    """A page that is to be written, checked before the work that it shows.
+
+    Raises:
+        SettingsError: there is no such folder, or nothing may be written there.
+    """
+    if path is None:
+        return None
+    path = path.expanduser()
+    folder = path.parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise SettingsError(f"{path} cannot be written: give the name of a file in a folder that exists")
+    return path
+
+
+def lasting_name(model: str) -> str:
+    """A model's name as a pool can keep it: folders become absolute, other names stay."""
+    folder = Path(model).expanduser()
+    return str(folder.resolve()) if model not in EMBEDDED_MODELS and folder.is_dir() else model
+
+
+def base_of(pool: Pool, name: str | None = None) -> str | None:
+    """The base that a pool is for: by its setup, else by the record of `name` or the first; None where nothing says."""
+    from xpert.pool.setup import SETUP_FILE, read_setup
+
+    if pool.folder is not None and (pool.folder / SETUP_FILE).is_file():
+        return read_setup(pool.folder).base
+    records = [pool.get(name)] if name is not None else pool.list()[:1]
+    return records[0].base_name if records else None

@@ -1,0 +1,213 @@
+"""`xpert tune` and `xpert personalize`: LoRA on a person's samples, from a chosen start or the one that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xpert.cli.options import COLUMNS, TUNING, Base, Data, Device, Fresh, Json, Out, Pool, Quiet, Samples, grouped
+from xpert.cli.options import Validation as Share
+
+if TYPE_CHECKING:
+    from xpert.cli.terminal import Terminal
+    from xpert.models.reference import ModelReference
+    from xpert.records import Sample
+    from xpert.tuning import TuningResult, TuningSettings
+
+_DATA, _MODELS = "Data", "Models"
+
+
+@grouped(columns=COLUMNS, tuning=TUNING)
+def tune(
+    data: Data,
+    out: Out,
+    base: Base = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FOLDER", help="Go on from this adapter.", rich_help_panel=_MODELS),
+    ] = None,
+    from_pool: Annotated[
+        str | None,
+        typer.Option("--from-pool", metavar="NAME", help="Go on from this pLLM.", rich_help_panel=_MODELS),
+    ] = None,
+    pool: Pool = None,
+    device: Device = "auto",
+    validation: Share = 0.2,
+    validation_data: Annotated[
+        str | None,
+        typer.Option("--validation-data", metavar="DATA", help="Validation data of its own.", rich_help_panel=_DATA),
+    ] = None,
+    similarity: Annotated[
+        float | None,
+        typer.Option("--similarity", help="Share of DATA in a mix with --default-data.", rich_help_panel=_DATA),
+    ] = None,
+    default_data: Annotated[
+        str | None,
+        typer.Option("--default-data", metavar="DATA", help="Unstylized data of the mix.", rich_help_panel=_DATA),
+    ] = None,
+    fresh: Fresh = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    *,
+    columns: Mapping[str, Any],
+    tuning: Mapping[str, Any],
+) -> None:
+    """Tune a LoRA adapter on a person's data, from a base model or from another adapter.
+
+    An interrupted run goes on where it stopped when the same command is run again.
+    """
+    from xpert.cli.resuming import resumable
+    from xpert.cli.sources import person_samples
+    from xpert.cli.terminal import Terminal
+
+    settings, terminal = tuning_settings(tuning), Terminal(json, quiet)
+    reference = _reference(base, start_from, from_pool, pool)
+    own = _mixed(person_samples(data, columns), similarity, default_data, columns, settings.seed)
+    held_apart = None if validation_data is None else person_samples(validation_data, columns)
+    train, held = _parted(own, held_apart, validation, settings.seed)
+    with resumable(out), terminal.progress() as progress:
+        from xpert.tuning import tune as run
+
+        result = run(reference, train, held, out, settings, on_step=progress.step, device=device, fresh=fresh)
+    start = from_pool or (str(start_from) if start_from else reference.model)
+    terminal.emit({"start": start, "settings": settings, **asdict(result)})
+    _show(terminal, start, result)
+
+
+@grouped(columns=COLUMNS, tuning=TUNING)
+def personalize(
+    data: Data,
+    out: Out,
+    pool: Pool = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--start", metavar="NAME", help="Start from this pLLM, or from 'base', whatever fits best."),
+    ] = None,
+    device: Device = "auto",
+    samples: Samples = 50,
+    validation: Share = 0.2,
+    json: Json = False,
+    quiet: Quiet = False,
+    *,
+    columns: Mapping[str, Any],
+    tuning: Mapping[str, Any],
+) -> None:
+    """Explain a person's data, choose where to start, tune from there, and save the adapter.
+
+    The choice is checked on the person's own validation samples first: where the base does better, it is the start.
+    """
+    from xpert.cli.resuming import resumable
+    from xpert.cli.sources import person_samples, pool_folder, reading
+    from xpert.cli.terminal import Terminal
+
+    settings, terminal = tuning_settings(tuning), Terminal(json, quiet)
+    own = person_samples(data, columns)
+    with reading(pool) as opened, resumable(out), terminal.progress() as progress:
+        from xpert.device.personalize import personalize as run
+        from xpert.opening import open_explainer
+
+        done = run(
+            own,
+            opened,
+            open_explainer(pool_folder(pool), device=device),
+            out,
+            settings=settings,
+            validation=_share(validation),
+            start=start,
+            limit=samples,
+            on_progress=progress.stage,
+            on_step=progress.step,
+        )
+    terminal.emit({**vars(done), "tuning": asdict(done.tuning), "settings": settings})
+    if not json:
+        from xpert.reporting.bars import explanation_view, selection_view
+
+        terminal.show(explanation_view(done.selection.person, title="you"), "", selection_view(done.selection, most=3))
+        terminal.show("", f"loss on your validation samples: base {done.base_loss:.3f}, start {done.start_loss:.3f}")
+    _show(terminal, done.start or "the base", done.tuning)
+
+
+def tuning_settings(given: Mapping[str, Any]) -> TuningSettings:
+    """Settings from the options that were given; `--patience 0` means never.
+
+    Raises:
+        SettingsError: at least one value breaks its rule.
+    """
+    from xpert.tuning import TuningSettings
+
+    values = {name: value for name, value in given.items() if value is not None}
+    if values.get("patience") == 0:
+        values["patience"] = None
+    return TuningSettings(**values)
+
+
+def _reference(base: str | None, start_from: Path | None, from_pool: str | None, pool: Path | None) -> ModelReference:
+    """The base and the adapter that the options name."""
+    from xpert.cli.sources import adapter_folder, base_of, reading
+    from xpert.errors import SettingsError
+    from xpert.models.reference import ModelReference
+
+    if start_from is not None and from_pool is not None:
+        raise SettingsError("--from and --from-pool name two starts: give one of them")
+    if from_pool is not None:
+        with reading(pool) as opened:
+            return ModelReference(
+                base or base_of(opened, from_pool) or "xpert/base", str(opened.adapter_path(from_pool))
+            )
+    adapter = None if start_from is None else str(adapter_folder(start_from))
+    return ModelReference(base or "xpert/base", adapter)
+
+
+def _mixed(
+    own: list[Sample], similarity: float | None, default_data: str | None, columns: Mapping[str, Any], seed: int
+) -> list[Sample]:
+    """The person's samples, mixed with default ones where that is asked for."""
+    from xpert.cli.sources import person_samples
+    from xpert.data import mix
+    from xpert.errors import SettingsError
+
+    if similarity is None and default_data is None:
+        return own
+    if similarity is None or default_data is None:
+        raise SettingsError("--similarity and --default-data belong together: give both, or neither")
+    return mix(own, person_samples(default_data, columns), similarity=similarity, count=None, seed=seed)
+
+
+def _parted(
+    own: list[Sample], held_apart: list[Sample] | None, validation: float, seed: int
+) -> tuple[list[Sample], list[Sample]]:
+    """Training and validation samples."""
+    from xpert.data import split_samples
+
+    return (own, held_apart) if held_apart is not None else split_samples(own, validation=_share(validation), seed=seed)
+
+
+def _share(validation: float) -> float | int:
+    """A share below 1, or a whole number of samples."""
+    return int(validation) if validation >= 1 and validation == int(validation) else validation
+
+
+def _show(terminal: Terminal, start: str, result: TuningResult) -> None:
+    """What a run did, and what can be done with it."""
+    if terminal.json:
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from xpert.reporting.wording import duration
+
+    reasons = {"target": "target reached", "plateau": "no more improvement", "max_steps": "all steps taken"}
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    facts.add_row("start", Text(start))
+    if result.initial_loss is not None and result.best_loss is not None:
+        facts.add_row("loss", f"{result.initial_loss:.3f} to {result.best_loss:.3f} at step {result.best_step}")
+    facts.add_row("steps", f"{result.steps} in {duration(result.seconds)}, {reasons[result.stopped]}")
+    facts.add_row("samples", str(result.samples_seen))
+    facts.add_row("adapter", Text(str(result.out), style="bold"))
+    terminal.show(facts, f"\ntry it: xpert chat --adapter {result.out}")

@@ -1,0 +1,23 @@
+"""A tiny base and adapters of it, made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from xpert.models.adapters import check_fit, inspect_adapter
+from xpert.testing.tiny import tiny_adapter, tiny_base
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_base(tmp_path_factory.mktemp("pool-models") / "base")
+
+
+@pytest.fixture(scope="session")
+def adapters(base: Path) -> list[Path]:
+    """Three adapters of the base, to be read only."""
+    made = [tiny_adapter(base, base.parent / f"adapter-{seed}", seed=seed) for seed in range(3)]
+    check_fit(inspect_adapter(made[0]), base)  # builds the base's shapes once, also for forked children
+    return made
