@@ -15,7 +15,7 @@ import json
 import math
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -42,15 +42,21 @@ def target(style: str, against: str | None = None) -> tuple[float, ...]:
 
 @dataclass
 class Corpus:
-    """Real answers by style and prompt, and the base model's own."""
+    """Real answers by style and prompt, and the base model's own for stage 2.
+
+    `made_plain` holds two draws of the base a prompt; `made_styled` one answer a style and prompt, under a
+    system turn, for the same prompts in every style; `plain_pairs` the base's answer beside a real plain one.
+    """
 
     real: dict[str, list[Row]]
     plain: list[Row]
-    made_plain: dict[str, list[str]]
-    made_styled: list[tuple[str, str, str]]
+    made_plain: dict[str, list[str]] = field(default_factory=dict)
+    made_styled: dict[str, dict[str, str]] = field(default_factory=dict)
+    plain_pairs: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.styles = sorted(self.real)
+        self.by_prompt = {style: {row.prompt: row.response for row in rows} for style, rows in self.real.items()}
 
 
 def cut(text: str, words: int) -> str:
@@ -67,23 +73,7 @@ def draw(corpus: Corpus, rng: random.Random, stage: int) -> tuple[str, tuple[flo
         word = rng.choice(WORDS)
         return ask_word(word), TARGETS[word], None
     if made:
-        prompt = rng.choice(list(corpus.made_plain))
-        if kind < 0.22:
-            first, second = rng.sample(corpus.made_plain[prompt], 2)
-            goal = SAME
-        elif kind < 0.62:
-            style = rng.choice(corpus.styles)
-            row = rng.choice([r for r in corpus.real[style] if r.prompt == prompt] or corpus.real[style])
-            first, second = (
-                rng.choice(corpus.made_plain[row.prompt if row.prompt in corpus.made_plain else prompt]),
-                row.response,
-            )
-            goal = target(style)
-            sides = (SAME, goal)
-        else:
-            style, prompt, second = rng.choice(corpus.made_styled)
-            first, goal = rng.choice(corpus.made_plain[prompt]), target(style)
-            sides = (SAME, goal)
+        first, second, goal, sides = draw_made(corpus, rng, kind)
     elif kind < 0.16:
         first, second = (r.response for r in rng.sample(corpus.plain, 2))
         goal = SAME
@@ -103,6 +93,25 @@ def draw(corpus: Corpus, rng: random.Random, stage: int) -> tuple[str, tuple[flo
     head = rng.randint(20, 48)
     pair = OutputPair(prompt="", reference=cut(first, words), response=cut(second, words))
     return ask_pair(pair, head=head, tail=rng.randint(8, 18)), goal, sides
+
+
+def draw_made(corpus: Corpus, rng: random.Random, kind: float) -> tuple[str, str, Goal, tuple[Goal, Goal]]:
+    """Two texts of which at least one is the base model's own."""
+    prompt, style = rng.choice(list(corpus.made_plain)), rng.choice(corpus.styles)
+    goal = target(style)
+    if kind < 0.17:
+        first, second = rng.sample(corpus.made_plain[prompt], 2)
+        return first, second, SAME, (SAME, SAME)
+    if kind < 0.26:
+        return *rng.choice(corpus.plain_pairs), SAME, (SAME, SAME)
+    if kind < 0.60:
+        return rng.choice(corpus.made_plain[prompt]), corpus.by_prompt[style][prompt], goal, (SAME, goal)
+    prompt = rng.choice(list(corpus.made_styled[style]))
+    if kind < 0.86:
+        return rng.choice(corpus.made_plain[prompt]), corpus.made_styled[style][prompt], goal, (SAME, goal)
+    other = rng.choice([s for s in corpus.styles if s != style])
+    texts = corpus.made_styled[other][prompt], corpus.made_styled[style][prompt]
+    return *texts, target(style, other), (target(other), goal)
 
 
 def encode(tokenizer, question: str) -> list[int]:
@@ -246,8 +255,8 @@ def main() -> None:
     held = {r.prompt for r in random.Random(0).sample(rows["1"], 80)}
     known = [s for s in ATTRIBUTES if s != args.leave_out]
     real = {s: [r for r in rows[s] if r.prompt not in held] for s in known}
-    corpus = Corpus(real, read(args.styles, DEFAULT_STYLE), {}, [])
-    seen = Corpus({s: [r for r in rows[s] if r.prompt in held] for s in known}, corpus.plain[:200], {}, [])
+    corpus = Corpus(real, read(args.styles, DEFAULT_STYLE))
+    seen = Corpus({s: [r for r in rows[s] if r.prompt in held] for s in known}, corpus.plain[:200])
     rng = random.Random(7)
     checks = {"unseen prompts": [draw(seen, rng, 1)[:2] for _ in range(200)]}
     if args.leave_out in ATTRIBUTES:
@@ -288,16 +297,15 @@ def main() -> None:
         prompts = prompts[: args.prompts]
         first, second = (answers(base, tokenizer, prompts, None, seed) for seed in (1, 2))
         corpus.made_plain = {p: [a, b] for p, a, b in zip(prompts, first, second, strict=True)}
+        some = prompts[: max(1, len(prompts) // 3)]
         for number, style in enumerate(known):
-            some = rng.sample(prompts, max(1, len(prompts) // 3))
             texts = answers(base, tokenizer, some, style, 10 + number)
-            corpus.made_styled += [(style, p, t) for p, t in zip(some, texts, strict=True)]
-        print(
-            json.dumps(
-                {"plain": corpus.made_plain[prompts[0]][0], "styled": corpus.made_styled[:: max(1, len(prompts) // 3)]}
-            ),
-            flush=True,
-        )
+            corpus.made_styled[style] = dict(zip(some, texts, strict=True))
+        rows = rng.sample(corpus.plain, max(1, len(prompts) // 4))
+        texts = answers(base, tokenizer, [r.prompt for r in rows], None, 3)
+        corpus.plain_pairs = [(text, row.response) for text, row in zip(texts, rows, strict=True)]
+        shown = {style: texts[some[0]] for style, texts in corpus.made_styled.items()}
+        print(json.dumps({"prompt": some[0], "plain": corpus.made_plain[some[0]][0], **shown}), flush=True)
         checks["with the base model's answers"] = [draw(corpus, rng, 2)[:2] for _ in range(200)]
         log += train(model, tokenizer, corpus, 2, args.steps[1], args.lr / 2, checks, args.out, args.seed)
         model.to(torch.float16).save_pretrained(args.out)

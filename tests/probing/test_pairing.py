@@ -1,7 +1,5 @@
 """Pairs of a person and of models: matched prompts, both sides cut alike, samples drawn by seed."""
 
-from pathlib import Path
-
 import pytest
 
 from xpert.errors import DataError
@@ -18,7 +16,10 @@ SETTINGS = ProbeSettings(max_new_tokens=8)
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return load_model(ModelReference(str(tiny_base(tmp_path_factory.mktemp("base")))), device="cpu")
+    loaded = load_model(ModelReference(str(tiny_base(tmp_path_factory.mktemp("base")))), device="cpu")
+    for parameter in loaded.model.model.layers.parameters():
+        parameter.data.mul_(20 if parameter.ndim == 2 else 1)  # random layers hardly speak otherwise
+    return loaded
 
 
 def test_a_person_stands_beside_the_bases_answers_to_the_same_prompts(base: LoadedModel) -> None:

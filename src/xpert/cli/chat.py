@@ -60,17 +60,17 @@ def chat(
 
 def _named(adapter: Path | None, from_pool: str | None, pool: Path | None, base: str | None) -> tuple[str, Path, str]:
     """Name for people, adapter folder and base."""
-    from xpert.cli.sources import adapter_folder, base_of, reading
+    from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_of, base_under, reading
     from xpert.errors import SettingsError
 
     if (adapter is None) == (from_pool is None):
         raise SettingsError("a personalized model is needed: give either --adapter FOLDER or --from-pool NAME")
     if adapter is not None:
         folder = adapter_folder(adapter)
-        return folder.name, folder, base or "xpert/base"
+        return folder.name, folder, base or base_under(folder)
     assert from_pool is not None
     with reading(pool) as opened:
-        return from_pool, opened.adapter_path(from_pool), base or base_of(opened, from_pool) or "xpert/base"
+        return from_pool, opened.adapter_path(from_pool), base or base_of(opened, from_pool) or PACKAGED_BASE
 
 
 def _typed() -> Iterator[str]:

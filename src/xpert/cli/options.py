@@ -45,7 +45,11 @@ Pool = Annotated[
 Base = Annotated[
     str | None,
     typer.Option(
-        "--base", metavar="MODEL", help="Base model: a folder or a Hugging Face name.", rich_help_panel=_MODEL
+        "--base",
+        metavar="MODEL",
+        help="Base model: a folder or a Hugging Face name.",
+        show_default="that of the adapter or pool, else xpert/base",
+        rich_help_panel=_MODEL,
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=_MODEL)]

@@ -10,8 +10,12 @@ import typer
 from xpert.cli.options import Base, Device, Json, Pool, Quiet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xpert.cli.progress import Progress
     from xpert.pool import Pool as OpenPool
     from xpert.pool.setup import PoolSetup
+    from xpert.records import Explanation
 
 app = typer.Typer(no_args_is_help=True, help="Make a pool of pLLMs, fill it, look into it.")
 Rewriter = Literal["base", "summarizer"]
@@ -78,15 +82,7 @@ def add(
         model = base or base_of(opened)
         if model is None:
             raise SettingsError("this pool does not know its base yet: give --base MODEL")
-        explain = None
-        if _has_space(opened):
-            # Models are loaded when the adapter is known to fit: the pool calls this after its checks.
-            def explain(path: Path):  # type: ignore[no-untyped-def]
-                from xpert.opening import open_explainer
-
-                assert opened.folder is not None
-                return open_explainer(opened.folder, device=device).explain_adapter(path, on_progress=progress.stage)
-
+        explain = _explaining(opened, device, progress) if _has_space(opened) else None
         record = opened.add(
             folder,
             base_folder=resolve_folder(model),
@@ -207,6 +203,18 @@ def reindex(
         from xpert.reporting.bars import pool_view
 
         terminal.show(f"words: {', '.join(words)}", "", pool_view(records))
+
+
+def _explaining(pool: OpenPool, device: str, progress: Progress) -> Callable[[Path], Explanation]:
+    """Explains an adapter in the space of a pool; the models are loaded when it is called, after the pool's checks."""
+
+    def explain(adapter: Path) -> Explanation:
+        from xpert.opening import open_explainer
+
+        assert pool.folder is not None
+        return open_explainer(pool.folder, device=device).explain_adapter(adapter, on_progress=progress.stage)
+
+    return explain
 
 
 def _has_space(pool: OpenPool) -> bool:

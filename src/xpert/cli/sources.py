@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["adapter", "person", "pool"]
 _ADAPTER_MARK = "adapter_config.json"
+PACKAGED_BASE = "xpert/base"
 
 
 def pool_folder(pool: Path | None) -> Path:
@@ -125,6 +126,21 @@ def lasting_name(model: str) -> str:
     """A model's name as a pool can keep it: folders become absolute, other names stay."""
     folder = Path(model).expanduser()
     return str(folder.resolve()) if model not in EMBEDDED_MODELS and folder.is_dir() else model
+
+
+def base_under(adapter: Path) -> str:
+    """The base that an adapter says it belongs to: that of the package by its digest, else the one it names.
+
+    Raises:
+        MissingModelError, DamagedModelError: the adapter cannot be read.
+    """
+    from xpert.models.adapters import inspect_adapter
+    from xpert.models.reference import model_digest
+
+    facts, packaged = inspect_adapter(adapter), EMBEDDED_MODELS[PACKAGED_BASE]
+    if facts.base_digest is not None and packaged.is_dir() and model_digest(packaged) == facts.base_digest:
+        return PACKAGED_BASE
+    return facts.base_name or PACKAGED_BASE
 
 
 def base_of(pool: Pool, name: str | None = None) -> str | None:

@@ -147,7 +147,7 @@ def tuning_settings(given: Mapping[str, Any]) -> TuningSettings:
 
 def _reference(base: str | None, start_from: Path | None, from_pool: str | None, pool: Path | None) -> ModelReference:
     """The base and the adapter that the options name."""
-    from xpert.cli.sources import adapter_folder, base_of, reading
+    from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_of, base_under, reading
     from xpert.errors import SettingsError
     from xpert.models.reference import ModelReference
 
@@ -155,11 +155,12 @@ def _reference(base: str | None, start_from: Path | None, from_pool: str | None,
         raise SettingsError("--from and --from-pool name two starts: give one of them")
     if from_pool is not None:
         with reading(pool) as opened:
-            return ModelReference(
-                base or base_of(opened, from_pool) or "xpert/base", str(opened.adapter_path(from_pool))
-            )
-    adapter = None if start_from is None else str(adapter_folder(start_from))
-    return ModelReference(base or "xpert/base", adapter)
+            adapter = str(opened.adapter_path(from_pool))
+            return ModelReference(base or base_of(opened, from_pool) or PACKAGED_BASE, adapter)
+    if start_from is not None:
+        folder = adapter_folder(start_from)
+        return ModelReference(base or base_under(folder), str(folder))
+    return ModelReference(base or PACKAGED_BASE)
 
 
 def _mixed(

@@ -22,7 +22,7 @@ from xpert.pool import open_pool
 from xpert.records import PoolRecord, Record, Selection
 from xpert.tuning import TuningResult, TuningSettings, TuningStep, tune
 
-SETTINGS = TuningSettings(learning_rate=2e-3, max_steps=120, patience=4, evaluate_every=5, seed=0)
+SETTINGS = TuningSettings(learning_rate=1e-3, max_steps=120, patience=4, evaluate_every=4, seed=0)
 VALIDATION = 20
 
 

@@ -1,0 +1,140 @@
+"""The benchmark of explaining runs, tells what was promised, and says no where a promise is missed."""
+
+import argparse
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from xpert.testing.tiny import tiny_adapter, tiny_base
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch):
+    """Import a benchmark as it finds itself when it is run: with its own folder first on the path."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(__import__("sys").modules, spec.name, module)  # dataclasses look themselves up
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+def arguments(json_path: Path | None = None, check: bool = False) -> argparse.Namespace:
+    return argparse.Namespace(json=json_path, check=check)
+
+
+def test_it_measures_both_sides_of_every_stage(load, tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base")
+    options = {
+        "--base": base,
+        "--summarizer": tiny_base(tmp_path / "summarizer", seed=1),
+        "--adapter": tiny_adapter(base, tmp_path / "adapter"),
+        "--prompts": 4,
+        "--repeats": 1,
+        "--epochs": 1,
+        "--max-new-tokens": 8,
+        "--device": "cpu",
+        "--json": tmp_path / "figures.json",
+    }
+    load("explaining").main([str(part) for option in options.items() for part in option])
+    told = json.loads((tmp_path / "figures.json").read_text())
+    assert set(told) == {"benchmark", "machine", "results", "promises"}
+    assert {"cpu", "cores", "threads", "torch", "platform", "device", "date"} <= set(told["machine"])
+    results = told["results"]
+    for stage in ("probing", "embedding", "explaining", "tuning"):
+        assert results[stage]["ratio_lowest"] <= results[stage]["ratio"] <= results[stage]["ratio_highest"]
+        for side in ("ours", "plain"):
+            unit = "response_tokens_per_s" if stage == "tuning" else "pairs_per_s"
+            assert results[stage][side][unit] > 0
+            assert results[stage][side]["tokens_per_s"] > 0
+            assert 0 < results[stage][side]["share_of_matrix_rate"] < 1
+    parts = [results[stage]["ours"]["wall_s"] for stage in ("probing", "embedding", "explaining")]
+    assert parts[0] + parts[1] == pytest.approx(parts[2])
+    assert results["embeddings_apart"] < 1e-3
+    assert results["prompts"] == 4
+    assert {(promise["name"].split(",")[0], promise["at_least"]) for promise in told["promises"]} == {
+        ("explaining", 3.0),
+        ("tuning", 1.0),
+    }
+
+
+def test_both_sides_must_have_done_the_same(load) -> None:
+    explaining = load("explaining")
+    run = explaining.Run(wall_s=1.0, cpu_s=1.0, items=50, tokens=5000, operations=1e9)
+    more = explaining.Run(wall_s=1.0, cpu_s=1.0, items=50, tokens=9000, operations=1e9)
+
+    def found(probing, tuning, apart: float = 0.0):
+        return explaining.Found(
+            {"probing": {"ours": [run], "plain": [probing]}, "tuning": {"ours": [run], "plain": [tuning]}}, apart
+        )
+
+    cpu = torch.device("cpu")
+    explaining.refuse_unequal_work(found(run, run), cpu)
+    with pytest.raises(RuntimeError, match=r"5000 tokens on our side and 9000 on the plain one"):
+        explaining.refuse_unequal_work(found(more, run), cpu)
+    with pytest.raises(RuntimeError, match="tuning saw 5000"):
+        explaining.refuse_unequal_work(found(run, more), cpu)
+    with pytest.raises(RuntimeError, match="embeddings differ"):
+        explaining.refuse_unequal_work(found(run, run, apart=2e-3), cpu)
+
+
+def test_a_missed_promise_is_named_and_ends_the_check(load, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = load("common")
+    promises = [
+        common.Promise("pairs a second", 4.0, at_least=3.0),
+        common.Promise("steps saved", 0.1, at_least=0.83),
+        common.Promise("seconds to start", 9.0, at_most=2.0),
+        common.Promise("never measured", float("nan"), at_least=0.0),
+    ]
+    with pytest.raises(SystemExit) as ended:
+        common.finish("planted", {"a": {"b": 1.0}}, promises, arguments(tmp_path / "out.json", check=True))
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "steps saved: 0.1, promised at least 0.83" in said
+    assert "seconds to start: 9, promised at most 2" in said
+    assert "never measured" in said
+    assert "pairs a second" not in said
+    kept = {promise["name"]: promise["kept"] for promise in json.loads((tmp_path / "out.json").read_text())["promises"]}
+    assert kept == {"pairs a second": True, "steps saved": False, "seconds to start": False, "never measured": False}
+
+
+def test_without_check_and_with_kept_promises_it_ends_well(load, tmp_path: Path, capsys) -> None:
+    common = load("common")
+    missed, kept = common.Promise("speed", 1.0, at_least=2.0), common.Promise("speed", 2.0, at_least=2.0, at_most=2.0)
+    common.finish("planted", {"a": {"b": 1.0}, "words": ["x"]}, [missed], arguments())
+    assert "a.b" in capsys.readouterr().out
+    (tmp_path / "out.json").write_text("old")
+    common.finish("planted", {"a": 1}, [kept], arguments(tmp_path / "out.json", check=True))
+    assert json.loads((tmp_path / "out.json").read_text())["results"] == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_a_report_that_cannot_be_written_leaves_the_old_one(load, tmp_path: Path) -> None:
+    common = load("common")
+    (tmp_path / "out.json").write_text("old")
+    with pytest.raises(TypeError):
+        common.finish("planted", {"a": object()}, [], arguments(tmp_path / "out.json"))
+    assert (tmp_path / "out.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_the_clock_and_the_machines_rate_are_plausible(load) -> None:
+    common = load("common")
+    cpu = torch.device("cpu")
+    with common.Clock(cpu) as clock:
+        sum(range(200_000))
+    assert clock.cpu_s > 0
+    assert 0 < clock.wall_s < 5
+    assert 1e8 < common.matrix_rate(cpu, rounds=2, seconds=0.05) < 1e14

