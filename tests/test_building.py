@@ -16,8 +16,8 @@ from xpert.explainer import Explainer, Prober
 from xpert.models.loading import load_model
 from xpert.models.reference import ModelReference
 from xpert.probing.prompts import default_prompts
-from xpert.probing.rewriting import StyledAnswers
-from xpert.probing.text import ProbeSettings, pair_up
+from xpert.probing.rewriting import StyleTurns
+from xpert.probing.text import ProbeSettings
 from xpert.space.decomposition import overlap
 from xpert.space.storing import load_space, save_space
 from xpert.summarizing.language import LanguageSummarizer
@@ -34,7 +34,7 @@ from xpert.explainer import Explainer, Prober
 from xpert.models.loading import load_model
 from xpert.models.reference import ModelReference
 from xpert.probing.prompts import default_prompts
-from xpert.probing.rewriting import StyledAnswers
+from xpert.probing.rewriting import StyleTurns
 from xpert.probing.text import ProbeSettings
 from xpert.records import Sample
 from xpert.summarizing.language import LanguageSummarizer
@@ -43,7 +43,7 @@ room, settings = Path(sys.argv[1]), ProbeSettings(max_new_tokens=12)
 prober = Prober(load_model(ModelReference(str(room / "base")), device="cpu"), default_prompts()[:6], settings)
 summarizer = LanguageSummarizer(load_model(ModelReference(str(room / "summarizer")), device="cpu"))
 adapters = {name: room / name for name in ("amy", "bob")}
-built = build_space(prober, summarizer, adapters, StyledAnswers(prober.base, settings), exact_words=2, held_out=False)
+built = build_space(prober, summarizer, adapters, StyleTurns(prober.base, settings), exact_words=2, held_out=False)
 explainer = Explainer(prober, summarizer, built.space)
 found = {name: explainer.explain_adapter(path).model_dump() for name, path in adapters.items()}
 person, _ = explainer.explain_samples([Sample("Why?", "Because it is so."), Sample("Who?", "Nobody.")])
@@ -83,7 +83,7 @@ def summarizer(room: Path) -> LanguageSummarizer:
 
 def build(prober: Prober, summarizer: LanguageSummarizer, room: Path, **options: object) -> BuiltSpace:
     adapters = {name: room / name for name in ("bob", "amy")}
-    rewriter = StyledAnswers(prober.base, prober.settings)
+    rewriter = StyleTurns(prober.base, prober.settings)
     wanted = {"exact_words": 2, "held_out": False, **options}
     return build_space(prober, summarizer, adapters, rewriter, **wanted)  # type: ignore[arg-type]
 
@@ -126,11 +126,10 @@ def test_the_origin_is_the_base_against_itself(
 def test_exact_words_are_restyled_texts_through_the_summarizer(
     built: BuiltSpace, prober: Prober, summarizer: LanguageSummarizer
 ) -> None:
-    rewriter, origin = StyledAnswers(prober.base, prober.settings), built.space.origin
+    rewriter, origin = StyleTurns(prober.base, prober.settings), built.space.origin
     word = built.exact_words[0]
     exact = exact_vectors(prober, summarizer, [word], rewriter, origin)[word]
-    restyled = rewriter.rewrite(PROMPTS, prober.references(), word)
-    wanted = summarizer.embed(pair_up(PROMPTS, prober.references(), restyled)).mean(0) - origin
+    wanted = summarizer.embed(rewriter.restyle(PROMPTS, prober.references(), word)).mean(0) - origin
     np.testing.assert_array_equal(exact, wanted)
     if word in built.space.words:
         row = built.space.vectors[built.space.words.index(word)]

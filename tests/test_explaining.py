@@ -69,8 +69,9 @@ def test_what_is_no_difference_stays_under_the_noise_floor() -> None:
 
 def test_fewer_pairs_raise_the_floor() -> None:
     few, many = noise_floor(space(), 5), noise_floor(space(), 50)
-    assert (few[0] > 2 * many[0]).all()
-    assert few[1] > 2 * many[1]
+    # sqrt((1/5 + 1/50) / (2/50)) = 2.35; quantiles of a bootstrap leave some room.
+    assert (few[0] > 1.5 * many[0]).all()
+    assert few[1] > 1.5 * many[1]
 
 
 def test_coefficients_do_not_grow_with_the_number_of_pairs() -> None:

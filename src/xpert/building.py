@@ -14,7 +14,6 @@ import numpy as np
 from xpert.explainer import Prober
 from xpert.models.generation import Progress
 from xpert.probing.rewriting import Rewriter
-from xpert.probing.text import pair_up
 from xpert.space.basis import E_DECOMP, E_ORTHO, Space, grow_over
 from xpert.space.decomposition import FloatArray
 from xpert.space.words import merge_candidates
@@ -110,8 +109,7 @@ def exact_vectors(
     """Slow sub-vectors: mean S(unstylized, restyled) over the probe prompts, from the origin; word -> (d,)."""
     references, exact = prober.references(on_progress), {}
     for number, word in enumerate(words, 1):
-        restyled = rewriter.rewrite(prober.prompts, references, word)
-        exact[word] = summarizer.embed(pair_up(prober.prompts, references, restyled)).mean(0) - origin
+        exact[word] = summarizer.embed(rewriter.restyle(prober.prompts, references, word)).mean(0) - origin
         if on_progress is not None:
             on_progress("restyling", number, len(words))
     return exact

@@ -12,7 +12,7 @@ from xpert.models.loading import LoadedModel, load_model
 from xpert.models.reference import ModelReference
 from xpert.pool.publishing import Pool
 from xpert.pool.setup import SPACE_FILE, PoolSetup, read_setup, write_setup
-from xpert.probing.rewriting import InstructRewriter, Rewriter, StyledAnswers
+from xpert.probing.rewriting import InstructRewriter, Rewriter, StyleTurns
 from xpert.probing.text import ProbeSettings
 from xpert.space.storing import load_space, save_space
 from xpert.summarizing.encoder import EncoderSummarizer
@@ -61,11 +61,11 @@ def rebuild(pool: Pool, setup: PoolSetup, *, device: str = "auto", on_progress: 
     if not records:
         raise PoolError("the pool is empty: add adapters before its space can be built")
     prober, summarizer = load_prober(setup, device=device), load_summarizer(setup, device=device)
-    rewriter: Rewriter = StyledAnswers(prober.base, prober.settings)
+    rewriter: Rewriter = StyleTurns(prober.base, prober.settings, setup.contrasts)
     if setup.rewriter == "summarizer" and isinstance(summarizer, LanguageSummarizer):
         rewriter = InstructRewriter(summarizer.loaded)
     adapters = {record.name: pool.adapter_path(record.name) for record in records}
-    built = build_space(prober, summarizer, adapters, rewriter, on_progress=on_progress)
+    built = build_space(prober, summarizer, adapters, rewriter, exact_words=setup.exact_words, on_progress=on_progress)
     explainer = Explainer(prober, summarizer, built.space)
     explanations = {name: explainer.explain_adapter(path, on_progress=on_progress) for name, path in adapters.items()}
     measured = built.calibration.cosine_held_out if built.calibration else None

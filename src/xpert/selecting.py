@@ -81,16 +81,19 @@ def _reason(
         return "the pool is empty, so start from the base"
     best = ranking[0]
     if choice is None:
+        nearest = f"nothing fits: even the nearest, {best.name}, lies"
+        if best.gain < 0:
+            return f"{nearest} {-best.gain:.2f} farther from you than the base does, so start from the base"
         return (
-            f"nothing fits: the nearest, {best.name}, lies {best.gain:+.2f} nearer to you than the base does, "
-            f"which is within the noise of {person.noise:.2f}, so start from the base"
+            f"{nearest} only {best.gain:.2f} nearer to you than the base does, within the noise of "
+            f"{person.noise:.2f}, so start from the base"
         )
     chosen = next(record for record in candidates if record.name == choice)
     assert chosen.explanation is not None
     theirs = {w.word for w in chosen.explanation.strongest(6)}
     shared = [w.word for w in person.strongest(3) if w.word in theirs]
     like = f"you are both {_list(shared)}" if shared else "its coefficients point the same way as yours"
-    return f"{like}; {choice} lies {best.gain:+.2f} nearer to you than the base does (noise {person.noise:.2f})"
+    return f"{like}; {choice} lies {best.gain:.2f} nearer to you than the base does (noise {person.noise:.2f})"
 
 
 def _list(words: Sequence[str]) -> str:

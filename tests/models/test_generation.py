@@ -110,12 +110,6 @@ def test_a_system_turn_is_heard(loaded: LoadedModel) -> None:
     assert styled == [loaded.tokenizer.decode(ids, skip_special_tokens=True).strip() + CUT]
 
 
-def test_an_answer_can_be_continued(loaded: LoadedModel) -> None:
-    said = generate(loaded, ["Hi"], max_new_tokens=6, temperature=0, starts=["Well, "])
-    ids = greedy_tokens(loaded, render_chat(loaded.tokenizer, "Hi") + "Well, ", 6)
-    assert said == [loaded.tokenizer.decode(ids, skip_special_tokens=True).strip() + CUT]
-
-
 def test_a_tokenizer_without_chat_template_answers(tmp_path: Path) -> None:
     plain = lively(load_model(ModelReference(str(tiny_base(tmp_path, chat=False))), device="cpu"))
     ids = greedy_tokens(plain, "Be kind.\n\nHi\n\n", 6)

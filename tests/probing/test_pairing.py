@@ -6,7 +6,7 @@ from xpert.errors import DataError
 from xpert.models.generation import CUT, generate
 from xpert.models.loading import LoadedModel, load_model
 from xpert.models.reference import ModelReference
-from xpert.probing.rewriting import InstructRewriter, StyledAnswers
+from xpert.probing.rewriting import InstructRewriter, StyleTurns
 from xpert.probing.text import ProbeSettings, answer, draw_samples, pair_person, pair_up, recovered_prompt
 from xpert.records import OutputPair, Sample
 from xpert.testing.tiny import tiny_base
@@ -84,14 +84,30 @@ def test_where_nothing_has_a_prompt_all_may_be_drawn() -> None:
 
 def test_the_base_restyles_under_a_system_turn(base: LoadedModel) -> None:
     prompts = ["Why?", "What is rain?"]
-    styled = StyledAnswers(base, SETTINGS).rewrite(prompts, ["", ""], "formal")
+    pairs = StyleTurns(base, SETTINGS).restyle(prompts, ["a", "b"], "formal")
+    assert [(pair.prompt, pair.reference) for pair in pairs] == [("Why?", "a"), ("What is rain?", "b")]
+    styled = [pair.response for pair in pairs]
     assert styled == answer(base, prompts, SETTINGS, system="Write in this style: formal.")
     assert styled != answer(base, prompts, SETTINGS)
 
 
+def test_contrasts_change_one_word_and_keep_the_rest(base: LoadedModel) -> None:
+    contrasts = {"expert": [("elementary, concise", "expert, concise"), ("funny", "expert, funny")]}
+    turns = StyleTurns(base, SETTINGS, contrasts)
+    pairs = turns.restyle(["Why?"], ["a"], "expert")
+    assert [pair.reference for pair in pairs] == [
+        answer(base, ["Why?"], SETTINGS, system=f"Write in this style: {style}.")[0]
+        for style in ("elementary, concise", "funny")
+    ]
+    assert len({pair.response for pair in pairs}) == 2
+    assert turns.restyle(["Why?"], ["a"], "formal")[0].reference == "a"
+
+
 def test_an_instruct_model_rewrites_each_text(base: LoadedModel) -> None:
     texts = ["Rain is water.", "Bread is flour."]
-    styled = InstructRewriter(base, max_new_tokens=6).rewrite(["p", "q"], texts, "formal")
+    pairs = InstructRewriter(base, max_new_tokens=6).restyle(["p", "q"], texts, "formal")
+    assert [pair.reference for pair in pairs] == texts
+    styled = [pair.response for pair in pairs]
     asked = [
         f"Rewrite the following text in a formal style. Keep what it says; reply with the new text only.\n\n{text}"
         for text in texts

@@ -90,6 +90,7 @@ def personalize(
     device: Device = "auto",
     samples: Samples = 50,
     validation: Share = 0.2,
+    fresh: Fresh = False,
     json: Json = False,
     quiet: Quiet = False,
     *,
@@ -119,6 +120,7 @@ def personalize(
             validation=_share(validation),
             start=start,
             limit=samples,
+            fresh=fresh,
             on_progress=progress.stage,
             on_step=progress.step,
         )

@@ -65,6 +65,7 @@ def personalize(
     validation: float | int = 0.2,
     start: str | None = None,
     limit: int = PERSON_SAMPLES,
+    fresh: bool = False,
     on_progress: Progress | None = None,
     on_step: Callable[[TuningStep], None] | None = None,
 ) -> Personalized:
@@ -82,6 +83,7 @@ def personalize(
         validation: share or number of samples that are kept for validation.
         start: start from this pLLM whatever the selection says; "base": from the base.
         limit: samples that are explained.
+        fresh: throw away an unfinished run of `out` first.
         on_progress: called with (stage, done, total).
         on_step: called at every step of the tuning.
 
@@ -103,5 +105,5 @@ def personalize(
         if start is None and start_loss >= base_loss:
             wanted, adapter, start_loss = None, None, base_loss
     reference = ModelReference(str(base.folder), None if adapter is None else str(adapter))
-    result = tune(reference, train, held, out, settings, on_step=on_step)
+    result = tune(reference, train, held, out, settings, on_step=on_step, device=str(base.device), fresh=fresh)
     return Personalized(selection, wanted, base_loss, start_loss, result, time.perf_counter() - began)

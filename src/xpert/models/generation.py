@@ -6,10 +6,11 @@ Knows nothing of what the answers are for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import DynamicCache, GenerationConfig, PreTrainedTokenizerBase
 
 from xpert.models.loading import LoadedModel, render_chat
 
@@ -17,6 +18,9 @@ Progress = Callable[[str, int, int], None]
 CUT = " ..."
 _PROMPT_TOKENS = 1024
 """Longer prompts lose their start: their end is what asks for the answer."""
+
+_SEGMENT_TOKENS = 24
+"""Answers that have ended leave the batch after so many tokens; before, they are computed in vain."""
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -52,7 +56,6 @@ def generate(
     top_p: float = 0.95,
     batch_size: int = 64,
     system: str | None = None,
-    starts: Sequence[str] | None = None,
     on_progress: Progress | None = None,
 ) -> list[str]:
     """Answer every prompt once.
@@ -67,7 +70,6 @@ def generate(
         top_p: nucleus of the sampling.
         batch_size: answers made at once.
         system: a system turn for all.
-        starts: the first words of each answer, to be continued; not repeated in the result.
         on_progress: called with ("answering", done, n).
 
     Returns:
@@ -75,8 +77,6 @@ def generate(
     """
     tokenizer, texts = loaded.tokenizer, [""] * len(prompts)
     chats = [render_chat(tokenizer, prompt, system) for prompt in prompts]
-    if starts is not None:
-        chats = [chat + start for chat, start in zip(chats, starts, strict=True)]
     configuration = _configuration(loaded, max_new_tokens, temperature, top_p)
     order = sorted(range(len(chats)), key=lambda i: (len(chats[i]), i))
     devices = [loaded.device] if loaded.device.type == "cuda" else []
@@ -96,13 +96,54 @@ def _answer(loaded: LoadedModel, chats: list[str], configuration: GenerationConf
     encoded = tokenizer(chats, add_special_tokens=special_tokens(tokenizer))["input_ids"]
     limit = _room(loaded, configuration.max_new_tokens or 0)
     inputs, mask = pad_left([_keep_end(ids, limit, tokenizer.bos_token_id) for ids in encoded], loaded)
-    out = loaded.model.generate(input_ids=inputs, attention_mask=mask, generation_config=configuration)
     ends = set(_end_ids(loaded))
-    answers = []
-    for ids in out[:, inputs.shape[1] :].tolist():
-        ended = any(token in ends for token in ids)
-        answers.append(_text(tokenizer, ids) + ("" if ended else CUT))
-    return answers
+    return [
+        _text(tokenizer, ids) + ("" if any(token in ends for token in ids) else CUT)
+        for ids in _continue(loaded, inputs, mask, configuration, ends)
+    ]
+
+
+def _continue(
+    loaded: LoadedModel, inputs: torch.Tensor, mask: torch.Tensor, configuration: GenerationConfig, ends: set[int]
+) -> list[list[int]]:
+    """New tokens of each row; rows that have ended leave the batch between segments.
+
+    Only a growing cache can lose rows; a model that keeps another kind answers in one go.
+    """
+    state = torch.random.get_rng_state()
+    try:
+        return _segments(loaded, inputs, mask, configuration, ends)
+    except (AttributeError, NotImplementedError, TypeError, ValueError):
+        torch.random.set_rng_state(state)
+    out = loaded.model.generate(input_ids=inputs, attention_mask=mask, generation_config=configuration)
+    whole: list[list[int]] = out[:, inputs.shape[1] :].tolist()
+    return whole
+
+
+def _segments(
+    loaded: LoadedModel, inputs: torch.Tensor, mask: torch.Tensor, configuration: GenerationConfig, ends: set[int]
+) -> list[list[int]]:
+    most, width = configuration.max_new_tokens or 0, inputs.shape[1]
+    rows = list(range(len(inputs)))
+    found: list[list[int]] = [[] for _ in rows]
+    cache: Any = DynamicCache(config=loaded.model.config)
+    segment = copy(configuration)
+    while rows and (left := most - (inputs.shape[1] - width)) > 0:
+        segment.max_new_tokens = min(_SEGMENT_TOKENS, left)
+        made = loaded.model.generate(
+            input_ids=inputs, attention_mask=mask, past_key_values=cache, generation_config=segment
+        )
+        alive = []
+        for place, ids in enumerate(made[:, width:].tolist()):
+            found[rows[place]] = ids
+            if not ends.intersection(ids):
+                alive.append(place)
+        keep = torch.tensor(alive, device=made.device, dtype=torch.long)
+        if 0 < len(alive) < len(rows):
+            cache.batch_select_indices(keep)
+        mask = torch.cat([mask, mask.new_ones(len(mask), made.shape[1] - inputs.shape[1])], 1)[keep]
+        inputs, rows = made[keep], [rows[place] for place in alive]
+    return found
 
 
 def _room(loaded: LoadedModel, max_new_tokens: int) -> int:

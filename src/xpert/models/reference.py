@@ -94,7 +94,8 @@ def model_digest(folder: Path) -> str:
     """
     if not any(folder.glob("*.safetensors")):
         raise MissingModelError(
-            f"{folder} holds no .safetensors file: convert the model with `save_pretrained` (pickled weights are refused)"
+            f"{folder} holds no .safetensors file: convert the model with `save_pretrained` "
+            "(pickled weights are refused)"
         )
     return folder_digest(folder, _WEIGHTS)
 

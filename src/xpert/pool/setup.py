@@ -27,6 +27,8 @@ class PoolSetup(Record):
         summarizer_kind: "language" for a causal LM, "encoder" for a sentence encoder.
         summarizer: name or folder; for an encoder, "packaged" is the MiniLM of the extra.
         rewriter: who restyles texts for exact sub-vectors: the summarizer, or the base under a style turn.
+        contrasts: for the rewriter "base": word -> pairs of styles that differ in that word only.
+        exact_words: how many words get exact sub-vectors.
         max_new_tokens, temperature, top_p, seed: how prompts are answered.
         fast_path_cosine: mean cosine of fast and exact sub-vectors on left-out words, as measured at building.
     """
@@ -36,6 +38,8 @@ class PoolSetup(Record):
     summarizer_kind: Literal["language", "encoder"] = "language"
     summarizer: str
     rewriter: Literal["summarizer", "base"] = "summarizer"
+    contrasts: dict[str, tuple[tuple[str, str], ...]] = Field(default_factory=dict)
+    exact_words: int = Field(default=6, ge=0)
     max_new_tokens: int = Field(default=192, ge=1)
     temperature: float = Field(default=0.8, ge=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
