@@ -5,7 +5,8 @@
 Stage 1 reads pairs of real answers to the same prompt. Stage 2 adds the base model's own answers, as
 the reference and, under a system turn, as the styled side, so that crude text is not taken for a
 style. The target is uniform over the words that hold for the second text and not for the first; for
-two plain texts it is uniform over all words. The left-out style is in neither stage.
+two plain texts it is uniform over all words. The left-out style is in neither stage, so that the log tells how
+rightly an unseen combination is named; stage 3 then goes on with all styles.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from xpert.records import OutputPair
 from xpert.summarizing.instruction import ask_pair, ask_word
 
 from base import SYSTEM
-from corpus import ATTRIBUTES, DEFAULT_STYLE, WORDS, Row, read
+from corpus import ATTRIBUTES, CONTRARY, DEFAULT_STYLE, WORDS, Row, read
 
 PAD = 0
 Goal = tuple[float, ...]
@@ -66,12 +67,12 @@ def cut(text: str, words: int) -> str:
 
 def draw(corpus: Corpus, rng: random.Random, stage: int) -> tuple[str, tuple[float, ...], tuple[Goal, Goal] | None]:
     """One question, the distribution over WORDS that answers it, and one for each text alone."""
-    made = stage == 2 and rng.random() < 0.75
+    made = stage > 1 and rng.random() < 0.75
     sides = (SAME, SAME)
     kind = rng.random()
     if kind < 0.08:
-        word = rng.choice(WORDS)
-        return ask_word(word), TARGETS[word], None
+        word, swapped = rng.choice(WORDS), stage == 3 and rng.random() < 0.5
+        return ask_word(word, swapped=swapped), TARGETS[CONTRARY[word] if swapped else word], None
     if made:
         first, second, goal, sides = draw_made(corpus, rng, kind)
     elif kind < 0.16:
@@ -180,6 +181,21 @@ def answers(base, tokenizer, prompts: list[str], style: str | None, seed: int, t
     return texts
 
 
+def make_answers(corpus: Corpus, base, tokenizer, rng: random.Random, count: int) -> None:
+    """Let the base answer: plain twice, under a system turn for each style, and beside real plain answers."""
+    prompts = sorted(corpus.by_prompt[corpus.styles[0]])
+    rng.shuffle(prompts)
+    prompts = prompts[:count]
+    first, second = (answers(base, tokenizer, prompts, None, seed) for seed in (1, 2))
+    corpus.made_plain = {p: [a, b] for p, a, b in zip(prompts, first, second, strict=True)}
+    some = prompts[: max(1, len(prompts) // 3)]
+    for number, style in enumerate(corpus.styles):
+        corpus.made_styled[style] = dict(zip(some, answers(base, tokenizer, some, style, 10 + number), strict=True))
+    rows = rng.sample(corpus.plain, max(1, len(prompts) // 4))
+    texts = answers(base, tokenizer, [r.prompt for r in rows], None, 3)
+    corpus.plain_pairs = [(text, row.response) for text, row in zip(texts, rows, strict=True)]
+
+
 def train(
     model, tokenizer, corpus: Corpus, stage: int, steps: int, lr: float, checks, out: Path, seed: int
 ) -> list[dict]:
@@ -241,8 +257,8 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--leave-out", default="4")
-    parser.add_argument("--steps", type=int, nargs=2, default=(1500, 900))
-    parser.add_argument("--stage", type=int, choices=(1, 2), help="run one stage only")
+    parser.add_argument("--steps", type=int, nargs=3, default=(1500, 900, 350))
+    parser.add_argument("--stage", type=int, choices=(1, 2, 3), help="run one stage only")
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--prompts", type=int, default=480, help="prompts that the base answers for stage 2")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -271,7 +287,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(args.out)
     log = []
-    if args.stage != 2:
+    if args.stage in (None, 1):
         model = LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=len(tokenizer),
@@ -292,23 +308,13 @@ def main() -> None:
         model = AutoModelForCausalLM.from_pretrained(args.out, dtype=torch.float32)
     if args.stage != 1:
         base = AutoModelForCausalLM.from_pretrained(args.base, dtype=torch.float32).eval()
-        prompts = sorted({r.prompt for r in real["1"]})
-        rng.shuffle(prompts)
-        prompts = prompts[: args.prompts]
-        first, second = (answers(base, tokenizer, prompts, None, seed) for seed in (1, 2))
-        corpus.made_plain = {p: [a, b] for p, a, b in zip(prompts, first, second, strict=True)}
-        some = prompts[: max(1, len(prompts) // 3)]
-        for number, style in enumerate(known):
-            texts = answers(base, tokenizer, some, style, 10 + number)
-            corpus.made_styled[style] = dict(zip(some, texts, strict=True))
-        rows = rng.sample(corpus.plain, max(1, len(prompts) // 4))
-        texts = answers(base, tokenizer, [r.prompt for r in rows], None, 3)
-        corpus.plain_pairs = [(text, row.response) for text, row in zip(texts, rows, strict=True)]
-        shown = {style: texts[some[0]] for style, texts in corpus.made_styled.items()}
-        print(json.dumps({"prompt": some[0], "plain": corpus.made_plain[some[0]][0], **shown}), flush=True)
+    for stage in (2, 3) if args.stage is None else {args.stage} - {1}:
+        if stage == 3:  # the left-out style was measured; now it is learned too
+            corpus = Corpus({s: [r for r in rows[s] if r.prompt not in held] for s in ATTRIBUTES}, corpus.plain)
+        make_answers(corpus, base, tokenizer, rng, args.prompts // (1 if stage == 2 else 3))
         checks["with the base model's answers"] = [draw(corpus, rng, 2)[:2] for _ in range(200)]
-        log += train(model, tokenizer, corpus, 2, args.steps[1], args.lr / 2, checks, args.out, args.seed)
-        model.to(torch.float16).save_pretrained(args.out)
+        log += train(model, tokenizer, corpus, stage, args.steps[stage - 1], args.lr / 2, checks, args.out, args.seed)
+    model.to(torch.float16).save_pretrained(args.out)
     (args.out / f"training{args.stage or ''}.json").write_text(
         json.dumps({"arguments": {k: str(v) for k, v in vars(args).items()}, "log": log}, indent=1)
     )

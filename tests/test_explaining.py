@@ -52,12 +52,12 @@ def planted(z: Sequence[float], count: int = 50, seed: int = 1) -> list[OutputPa
 
 
 def test_planted_coefficients_come_back_inside_their_intervals() -> None:
-    found = explain(planted([0.8, -0.4, 0.0]), PlantedSummarizer(), space(), prompts="q")
-    assert found.coefficients == pytest.approx((0.8, -0.4, 0.0), abs=0.02)
-    for word, z in zip(found.words, (0.8, -0.4, 0.0), strict=True):
-        assert word.low <= z <= word.high
+    found = explain(planted([0.8, 0.4, 0.0]), PlantedSummarizer(), space(), prompts="q")
+    assert found.coefficients == pytest.approx((0.8, 0.4, 0.0), abs=0.02)
+    for word, z in zip(found.words, (0.8, 0.4, 0.0), strict=True):
+        assert word.low - 1e-9 <= z <= word.high
         assert word.high - word.low < 0.05
-    assert [w.word for w in found.strongest()] == ["formal"]
+    assert [w.word for w in found.strongest()] == ["formal", "humorous"]
     assert found.residual < 0.2
 
 

@@ -49,13 +49,13 @@ def test_the_nearest_in_kind_is_chosen_even_when_it_is_weak() -> None:
 
 
 def test_a_person_like_the_base_starts_from_the_base() -> None:
-    found = select(explained([0.03, 0.02, -0.04]), [record("a", [0.9, 0, 0]), record("b", [0, 0.9, 0])])
+    found = select(explained([0.03, 0.02, 0.04]), [record("a", [0.9, 0, 0]), record("b", [0, 0.9, 0])])
     assert found.choice is None
     assert "start from the base" in found.reason
 
 
 def test_a_pool_that_points_away_is_refused() -> None:
-    found = select(explained([-0.8, 0.0, -0.5]), [record("a", [0.9, 0, 0.2]), record("b", [0.1, 0.9, 0])])
+    found = select(explained([0.0, 0.0, 0.9]), [record("a", [0.9, 0, 0.0]), record("b", [0.1, 0.9, 0])])
     assert found.choice is None
     assert found.ranking[0].gain < found.noise
 

@@ -6,7 +6,7 @@ The only place where probing, summarizing and the space's arithmetic meet to mak
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from xpert.space.decomposition import FloatArray
 from xpert.space.words import merge_candidates
 from xpert.summarizing.calibration import Calibration, calibrate
 from xpert.summarizing.language import LanguageSummarizer
-from xpert.summarizing.summarizer import Summarizer
+from xpert.summarizing.summarizer import Proposal, Summarizer
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ def build_space(
     e_ortho: float = E_ORTHO,
     e_decomp: float = E_DECOMP,
     most_words: int = 12,
+    least_probability: float = 0.01,
     on_progress: Progress | None = None,
 ) -> BuiltSpace:
     """Build the basis over the pLLMs of a pool (paper, Algorithm 1).
@@ -56,9 +57,10 @@ def build_space(
         rewriter: restyles the base model's answers.
         exact_words: how many words go the slow way.
         held_out: measure the fast path on left-out words.
-        e_ortho: largest |cosine| between words.
+        e_ortho: largest cosine between words.
         e_decomp: residual share at which words are enough.
         most_words: largest k.
+        least_probability: candidates that the summarizer finds less probable are no words of style.
         on_progress: called with (stage, done, total).
     """
     null = summarizer.embed(prober.null_pairs(on_progress), on_progress=on_progress)
@@ -67,7 +69,7 @@ def build_space(
     for _, adapter in sorted(adapters.items()):
         pairs = prober.adapter_pairs(adapter, on_progress)
         mean = summarizer.embed(pairs, on_progress=on_progress).mean(0) - origin
-        found.append((mean + origin, [(p.word, p.probability) for p in summarizer.propose(pairs)]))
+        found.append((mean + origin, _likely(summarizer.propose(pairs), least_probability)))
     ranked = merge_candidates(candidate for _, candidates in found for candidate in candidates)
     slow = [word for word, _ in ranked[:exact_words]]
     exact = exact_vectors(prober, summarizer, slow, rewriter, origin, on_progress=on_progress)
@@ -94,7 +96,19 @@ def build_space(
         e_decomp=e_decomp,
     )
     grown = grow_over(space, found, vectors_of, most_words=most_words)
+    if not exact and grown.words:
+        grown = _scaled_to_pool(grown, [mean for mean, _ in found])
     return BuiltSpace(grown, tuple(slow), calibration)
+
+
+def _likely(proposals: Sequence[Proposal], least: float) -> list[tuple[str, float]]:
+    return [(p.word, p.probability) for p in proposals if p.probability >= least]
+
+
+def _scaled_to_pool(space: Space, means: Sequence[FloatArray]) -> Space:
+    """Without exact sub-vectors, 1 is the median over the pLLMs of their largest coefficient."""
+    scale = float(np.median([space.coefficients(mean).max() for mean in means])) or 1.0
+    return replace(space, scale=scale, vectors=space.vectors * scale)
 
 
 def exact_vectors(

@@ -31,7 +31,7 @@ def explain(
 ) -> Explanation:
     """Explain what sets the second texts of the pairs apart from the first (paper, sections 4.1 and 4.2).
 
-    V = (1/n) sum_j S(reference_j, response_j); z = argmin ||(V - origin) - z U||.
+    V = (1/n) sum_j S(reference_j, response_j); z = argmin ||(V - origin) - z U||, z >= 0.
 
     Args:
         pairs: n output pairs with matched prompts.
@@ -61,12 +61,11 @@ def explain_embeddings(
     embeddings: FloatArray, space: Space, *, prompts: str, interval: float = INTERVAL, seed: int = 0
 ) -> Explanation:
     """The arithmetic of `explain`, from embeddings (n, d)."""
-    each = space.coefficients(embeddings)
-    mean = each.mean(0)
-    means = _resampled_means(each, len(each), seed)
+    mean = space.coefficients(embeddings.mean(0))
+    means = space.coefficients(_resampled_means(embeddings, len(embeddings), seed))
     tail = 50 * (1 - interval)
     low, high = np.percentile(means, [tail, 100 - tail], axis=0)
-    floors, noise = noise_floor(space, len(each), interval=interval, seed=seed)
+    floors, noise = noise_floor(space, len(embeddings), interval=interval, seed=seed)
     return Explanation(
         words=tuple(
             WordCoefficient(word=word, coefficient=float(z), low=float(a), high=float(b), floor=float(f))
@@ -87,10 +86,12 @@ def noise_floor(space: Space, pairs: int, *, interval: float = INTERVAL, seed: i
     n pairs are widened by sqrt(1 + n / m). Without that, one comparison in six stands above a 95% floor.
 
     Returns:
-        Quantile of |z_k| for each word (k,), and of ||z||, over bootstrap means of those pairs.
+        Quantile of z_k for each word (k,), and of ||z||, over bootstrap means of those pairs.
     """
-    means = _resampled_means(space.coefficients(space.null), pairs, seed + 1) * np.sqrt(1 + pairs / len(space.null))
-    floors = np.quantile(np.abs(means), interval, axis=0)
+    wider = np.sqrt(1 + pairs / len(space.null))
+    noise = _resampled_means(space.null - space.origin, pairs, seed + 1) * wider
+    means = space.coefficients(space.origin + noise)
+    floors = np.quantile(means, interval, axis=0)
     return floors, float(np.quantile(np.linalg.norm(means, axis=1), interval))
 
 

@@ -39,10 +39,10 @@ class WordCoefficient(Record):
 
     Attributes:
         word: lower-case adjective.
-        coefficient: z_k; 1.0 is about as much of the word as a text rewritten in that style has.
+        coefficient: z_k, not negative; 1.0 is about as much of the word as a text rewritten in that style has.
         low: lower end of the bootstrap interval over prompts.
         high: upper end of it.
-        floor: what |z_k| reaches when the base is compared with itself.
+        floor: what z_k reaches when the base is compared with itself.
     """
 
     word: str
@@ -129,7 +129,8 @@ class Ranked(Record):
 
     Attributes:
         name: name in the pool.
-        distance: 1 - cosine between the coefficients of person and pLLM, 0 to 2: smaller is nearer in kind.
+        distance: 1 - cosine between the coefficients of person and pLLM, each word in units of its spread over the
+            pool: smaller is nearer in kind.
         gap: ||zu - zi||, in units of a full style.
         gain: ||zu|| - gap: how much nearer than the base it lies; negative is worse than the base.
     """

@@ -13,6 +13,7 @@ import numpy as np
 
 from xpert.errors import SpaceError
 from xpert.records import Explanation, PoolRecord, Ranked, Selection
+from xpert.space.decomposition import FloatArray
 from xpert.space.distance import direction_distance, gap
 
 
@@ -24,9 +25,10 @@ def select(
 ) -> Selection:
     """Choose the pLLM whose coefficients are nearest to the person's, or abstain.
 
-    Distance of candidate i: 1 - cos(zu, zi). Its gain: ||zu|| - ||zu - zi||. The nearest is chosen
-    if its gain is above the noise, the length that the base reaches against itself with as many pairs;
-    otherwise the choice is None: start from the base.
+    Distance of candidate i: 1 - cos(zu / s, zi / s), where s_k is the spread of word k over the candidates (at
+    least its noise floor), so that a word on which all agree does not decide. Its gain: ||zu|| - ||zu - zi||.
+    The nearest is chosen if its gain is above the noise, the length that the base reaches against itself with
+    as many pairs; otherwise the choice is None: start from the base.
 
     Args:
         person: zu.
@@ -37,14 +39,15 @@ def select(
         SpaceError: a candidate is not explained, or in another space.
     """
     own = np.asarray(person.coefficients)
+    others = [np.asarray(_explained(record, person).coefficients) for record in candidates]
+    spread = _spread(others, person)
     ranking = []
-    for record in candidates:
-        other = np.asarray(_explained(record, person).coefficients)
+    for record, other in zip(candidates, others, strict=True):
         apart = gap(own, other)
         ranking.append(
             Ranked(
                 name=record.name,
-                distance=direction_distance(own, other),
+                distance=direction_distance(own / spread, other / spread),
                 gap=apart,
                 gain=float(np.linalg.norm(own)) - apart,
             )
@@ -60,6 +63,12 @@ def select(
         person=person,
         reference=reference,
     )
+
+
+def _spread(others: Sequence[FloatArray], person: Explanation) -> FloatArray:
+    """Standard deviation of each coefficient over the candidates, at least its noise floor; shape (k,)."""
+    floors = np.array([max(word.floor, 1e-9) for word in person.words])
+    return np.maximum(np.std(others, axis=0), floors) if others else floors
 
 
 def _explained(record: PoolRecord, person: Explanation) -> Explanation:

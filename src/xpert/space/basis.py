@@ -28,7 +28,7 @@ class Space:
         summarizer: identity of the summarizer.
         base: digest of the base model.
         prompts: digest of the probe prompts and how they were answered.
-        e_ortho: largest |cosine| with a chosen row that a new word may have.
+        e_ortho: largest cosine with a chosen row that a new word may have.
         e_decomp: residual share at which words are enough.
     """
 
@@ -104,7 +104,7 @@ def grow(
     """Algorithm 1 for one pLLM: add words until its embedding is explained.
 
     While the residual of V over the basis is larger than e_decomp, take the most probable candidate not
-    yet chosen whose sub-vector has at most |cosine| e_ortho with every chosen one and that makes the
+    yet chosen whose sub-vector has at most cosine e_ortho with every chosen one and that makes the
     residual smaller; then project again.
 
     Args:

@@ -1,14 +1,16 @@
 """Coefficients of an embedding over a basis. Knows arrays only.
 
-V = sum_k z_k u_k + r (paper, section 4.2). The public script divided by |e| and multiplied by e, so a
-planted mixture came back wrong; here z is the least-squares solution and r is orthogonal to every u_k.
+V = sum_k z_k u_k + r with z >= 0 (paper, section 4.2). The public script divided by |e| and multiplied by e, so
+a planted mixture came back wrong; here z is the non-negative least-squares solution. Non-negative,
+because words come as poles: "expert" and "elementary" may lie opposite each other, and an explanation names
+the one that holds.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lstsq
+from scipy.optimize import nnls
 
 from xpert.errors import SpaceError
 
@@ -16,14 +18,16 @@ FloatArray = NDArray[np.float64]
 
 
 def decompose(embeddings: FloatArray, vectors: FloatArray) -> FloatArray:
-    """Least-squares coefficients z = argmin ||V - z U||.
+    """Non-negative least squares: z = argmin ||V - z U||, z >= 0.
+
+    Solved in the span of U (QR), so d costs little.
 
     Args:
         embeddings: V, one vector (d,) or n of them (n, d), relative to the origin of the space.
         vectors: U, shape (k, d), one row a word.
 
     Returns:
-        z, shape (k,) or (n, k). Linear in V, so the mean of coefficients is the coefficients of the mean.
+        z, shape (k,) or (n, k).
 
     Raises:
         SpaceError: widths differ, or a number is not finite.
@@ -37,9 +41,10 @@ def decompose(embeddings: FloatArray, vectors: FloatArray) -> FloatArray:
         raise SpaceError("embedding holds numbers that are not finite: run the summarizer in a wider number format")
     if len(vectors) == 0:
         return np.zeros((*embeddings.shape[:-1], 0))
-    flat = embeddings.reshape(-1, embeddings.shape[-1])
-    solution = lstsq(vectors.T, flat.T, lapack_driver="gelsd")[0]
-    return np.asarray(solution.T, dtype=np.float64).reshape(*embeddings.shape[:-1], len(vectors))
+    span, square = np.linalg.qr(vectors.T)
+    flat = embeddings.reshape(-1, embeddings.shape[-1]) @ span
+    solved = np.array([nnls(square, row)[0] for row in flat], dtype=np.float64)
+    return solved.reshape(*embeddings.shape[:-1], len(vectors))
 
 
 def residual_share(embedding: FloatArray, vectors: FloatArray) -> float:
@@ -52,13 +57,14 @@ def residual_share(embedding: FloatArray, vectors: FloatArray) -> float:
 
 
 def overlap(vector: FloatArray, vectors: FloatArray) -> float:
-    """Largest |cosine| of a vector with any row; 0 without rows.
+    """Largest cosine of a vector with any row, at least 0; 0 without rows.
 
-    The largest, not a sum, and its size, not its sign: no negative cosine can hide a positive one.
+    The largest, not a sum: no negative cosine can hide a positive one. A row that lies opposite is the other
+    pole of an axis and no overlap.
     """
     if len(vectors) == 0:
         return 0.0
     lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(vector)
     if not (lengths > 0).all():
         raise SpaceError("a sub-vector has length 0: its word says nothing to this summarizer; leave the word out")
-    return float(np.max(np.abs(vectors @ vector) / lengths))
+    return max(0.0, float(np.max(vectors @ vector / lengths)))

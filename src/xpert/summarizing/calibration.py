@@ -1,7 +1,7 @@
 """Error feedback: the fast path to word vectors, tuned against the slow one (paper, section 4.2).
 
-A soft prompt before the instruction and an offset are optimised so that the hidden state of "more {word}"
-meets the exact sub-vectors of a few words; then they serve all the others. The error is measured on words
+A soft prompt before the instruction is optimised so that the direction of "more {word}" meets the exact
+sub-vectors of a few words; then it serves all the others. The error is measured on words
 left out of the fit, one at a time.
 """
 
@@ -15,7 +15,7 @@ import torch
 
 from xpert.errors import SettingsError
 from xpert.summarizing import instruction
-from xpert.summarizing.language import LanguageSummarizer, SoftPrompt
+from xpert.summarizing.language import LanguageSummarizer
 from xpert.summarizing.summarizer import FloatArray, Progress
 
 
@@ -48,7 +48,7 @@ def calibrate(
     *,
     soft_tokens: int = 4,
     steps: int = 60,
-    learning_rate: float = 0.02,
+    learning_rate: float = 0.1,
     held_out: bool = True,
     seed: int = 0,
     on_progress: Progress | None = None,
@@ -104,28 +104,21 @@ def _fit(
     learning_rate: float,
     seed: int,
     tick: Callable[[], None],
-) -> SoftPrompt:
+) -> FloatArray:
+    """Soft embeddings (s, width) that maximise the mean cosine with the exact sub-vectors."""
     table = summarizer.loaded.model.get_input_embeddings().weight
     spread = float(table.float().std())
     start = torch.Generator().manual_seed(seed)
     soft = torch.randn(soft_tokens, table.shape[1], generator=start).to(table.device) * spread * 0.1
     goal = torch.from_numpy(exact).to(table.device, torch.float32)
-    questions = [instruction.ask_word(word) for word in words]
-    with torch.no_grad():
-        offset = torch.stack([summarizer.soft_state(q, soft) for q in questions]).mean(0) - goal.mean(0)
+    sides = [(instruction.ask_word(word), instruction.ask_word(word, swapped=True)) for word in words]
     soft.requires_grad_(True)
-    offset.requires_grad_(True)
-    optimizer = torch.optim.Adam(
-        [
-            {"params": [soft], "lr": learning_rate * spread},
-            {"params": [offset], "lr": learning_rate * float(goal.std())},
-        ]
-    )
+    optimizer = torch.optim.Adam([soft], lr=learning_rate * spread)
     for _ in range(steps):
-        fast = torch.stack([summarizer.soft_state(q, soft) for q in questions]) - offset
-        loss = ((fast - goal) ** 2).sum() / (goal**2).sum()
+        fast = torch.stack([summarizer.soft_state(a, soft) - summarizer.soft_state(b, soft) for a, b in sides])
+        loss = 1 - torch.cosine_similarity(fast, goal).mean()
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
         tick()
-    return SoftPrompt(soft.detach().cpu().numpy().astype(np.float64), offset.detach().cpu().numpy().astype(np.float64))
+    return soft.detach().cpu().numpy().astype(np.float64)

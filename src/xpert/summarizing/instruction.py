@@ -23,6 +23,7 @@ _PAIR = (
     "<personalized> about {response_count} words: {response} </personalized>\n" + QUESTION
 )
 _WORD = "<personalized> is more {word} than <unstylized>.\n" + QUESTION
+_SWAPPED_WORD = "<unstylized> is more {word} than <personalized>.\n" + QUESTION
 
 
 def _count(words: int) -> int:
@@ -52,12 +53,15 @@ def ask_pair(pair: OutputPair, *, head: int = HEAD_WORDS, tail: int = TAIL_WORDS
     )
 
 
-def ask_word(word: str) -> str:
-    """The fast path to a word's sub-vector: the same question with its answer given away."""
-    return _WORD.format(word=word)
+def ask_word(word: str, *, swapped: bool = False) -> str:
+    """The fast path to a word's sub-vector: the same question with its answer given away.
+
+    With `swapped`, the first text has more of the word, so the answer is its contrary.
+    """
+    return (_SWAPPED_WORD if swapped else _WORD).format(word=word)
 
 
 def digest() -> str:
     """SHA-256 of everything in this file that shapes an embedding."""
-    parts = (_PAIR, _WORD, str((HEAD_WORDS, TAIL_WORDS, _CHARACTERS_PER_WORD, _MARKS)))
+    parts = (_PAIR, _WORD, _SWAPPED_WORD, str((HEAD_WORDS, TAIL_WORDS, _CHARACTERS_PER_WORD, _MARKS)))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,31 +23,7 @@ from xpert.space.words import merge_candidates, normalise
 from xpert.summarizing import instruction
 from xpert.summarizing.summarizer import FloatArray, Progress, Proposal
 
-# What word vectors are measured against before they are tuned: the middle of everyday style words.
-_ADJECTIVES = (
-    "casual", "concise", "detailed", "elementary", "expert", "formal", "friendly", "humorous", "neutral", "poetic"
-)  # fmt: skip
 _WORD_TOKENS = 4
-
-
-@dataclass(frozen=True)
-class SoftPrompt:
-    """The tuned part of the fast path: embeddings put before the instruction, and an offset.
-
-    Attributes:
-        embeddings: shape (s, width of the input embeddings).
-        offset: what is taken from the hidden state, shape (d,).
-    """
-
-    embeddings: FloatArray
-    offset: FloatArray
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of both arrays."""
-        whole = hashlib.sha256(np.ascontiguousarray(self.embeddings, dtype="<f8").tobytes())
-        whole.update(np.ascontiguousarray(self.offset, dtype="<f8").tobytes())
-        return whole.hexdigest()
 
 
 @dataclass
@@ -56,14 +32,14 @@ class LanguageSummarizer:
 
     Args:
         loaded: the model.
-        soft: tuned part of the fast path; None: the plain instruction.
+        soft: tuned part of the fast path: embeddings (s, width of the input embeddings) put before the
+            instruction; None: the plain instruction.
         tokens_per_batch: padded tokens in one forward pass.
     """
 
     loaded: LoadedModel
-    soft: SoftPrompt | None = None
+    soft: FloatArray | None = None
     tokens_per_batch: int = 8192
-    _offset: FloatArray | None = field(default=None, init=False, repr=False)
 
     @property
     def identity(self) -> str:
@@ -94,13 +70,20 @@ class LanguageSummarizer:
         return [Proposal(word, probability) for word, probability in found]
 
     def word_vectors(self, words: Sequence[str]) -> FloatArray:
-        """Hidden states of the instruction that gives each word away, less the offset; shape (k, d)."""
-        questions = [instruction.ask_word(word) for word in words]
-        if self.soft is not None:
-            return self._soft_states(questions) - self.soft.offset
-        if self._offset is None:
-            self._offset = self._states([instruction.ask_word(w) for w in _ADJECTIVES], None).mean(0)
-        return self._states(questions, None) - self._offset
+        """Half of h(second text is more {word}) - h(first text is more {word}), shape (k, d).
+
+        Swapping the sides and taking half the difference removes what is common to every question.
+        """
+        more = [instruction.ask_word(word) for word in words]
+        less = [instruction.ask_word(word, swapped=True) for word in words]
+        if not words:
+            return np.zeros((0, self.width))
+        if self.soft is None:
+            return (self._states(more, None) - self._states(less, None)) / 2
+        soft = torch.from_numpy(self.soft).to(self.loaded.device, torch.float32)
+        with torch.inference_mode():
+            rows = [(self.soft_state(a, soft) - self.soft_state(b, soft)) / 2 for a, b in zip(more, less, strict=True)]
+        return np.stack([row.cpu().numpy().astype(np.float64) for row in rows])
 
     def tokens(self, question: str) -> list[int]:
         """The question as the model reads it, up to where its answer starts."""
@@ -125,12 +108,6 @@ class LanguageSummarizer:
         if not np.isfinite(states).all():
             raise ModelError("the summarizer's hidden state is not finite: load it in float32 (`--dtype float32`)")
         return states
-
-    def _soft_states(self, questions: Sequence[str]) -> FloatArray:
-        assert self.soft is not None
-        soft = torch.from_numpy(self.soft.embeddings).to(self.loaded.device, torch.float32)
-        with torch.inference_mode():
-            return np.stack([self.soft_state(q, soft).cpu().numpy().astype(np.float64) for q in questions])
 
     def soft_state(self, question: str, soft: torch.Tensor) -> torch.Tensor:
         """Hidden state (d,) of one question behind soft embeddings (s, width); differentiable in `soft`."""
