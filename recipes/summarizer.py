@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch.nn.functional import cross_entropy, log_softmax
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, log_softmax
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from xpert.records import OutputPair
@@ -33,6 +33,7 @@ PAD = 0
 Goal = tuple[float, ...]
 TARGETS = {word: tuple(float(w == word) for w in WORDS) for word in WORDS}
 SAME = tuple(1 / len(WORDS) for _ in WORDS)
+POSITIVE, NEGATIVE = [WORDS.index(w) for w in WORDS[::2]], [WORDS.index(w) for w in WORDS[1::2]]
 
 
 def target(style: str, against: str | None = None) -> tuple[float, ...]:
@@ -113,6 +114,18 @@ def draw_made(corpus: Corpus, rng: random.Random, kind: float) -> tuple[str, str
     other = rng.choice([s for s in corpus.styles if s != style])
     texts = corpus.made_styled[other][prompt], corpus.made_styled[style][prompt]
     return *texts, target(style, other), (target(other), goal)
+
+
+def axis_loss(logits: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
+    """Each pair of contraries judged by itself: binary cross-entropy, summed over the three axes.
+
+    Without it the words of a style compete for one unit of probability, and a combination is learned as a
+    whole rather than by its parts.
+    """
+    sides = goals[:, POSITIVE] - goals[:, NEGATIVE]
+    wanted = 0.5 + 0.5 * sides.sign()
+    margin = logits[:, POSITIVE] - logits[:, NEGATIVE]
+    return binary_cross_entropy_with_logits(margin, wanted, reduction="none").sum(-1).mean()
 
 
 def encode(tokenizer, question: str) -> list[int]:
@@ -197,7 +210,7 @@ def make_answers(corpus: Corpus, base, tokenizer, rng: random.Random, count: int
 
 
 def train(
-    model, tokenizer, corpus: Corpus, stage: int, steps: int, lr: float, checks, out: Path, seed: int
+    model, tokenizer, corpus: Corpus, stage: int, steps: int, lr: float, checks, out: Path, seed: int, axes: float
 ) -> list[dict]:
     rng = random.Random(seed + stage)
     words = [tokenizer.convert_tokens_to_ids(w) for w in WORDS]
@@ -225,17 +238,23 @@ def train(
         goals = torch.tensor([goal for _, goal, _ in group])
         with_text = step < 0.6 * steps and stage == 1
         hidden = model.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        loss = -(goals * log_softmax(model.lm_head(hidden[:, -1]), -1)[:, words]).sum(-1).mean()
+        logits = model.lm_head(hidden[:, -1])
+        loss = -(goals * log_softmax(logits, -1)[:, words]).sum(-1).mean()
         # Each text alone is described where it closes: without this, comparing is learned late.
-        total, asked = loss, [i for i, (_, _, sides) in enumerate(group) if sides is not None]
+        total, asked = (
+            loss + axes * axis_loss(logits[:, words], goals),
+            [i for i, (_, _, sides) in enumerate(group) if sides is not None],
+        )
         for side, tag in enumerate(closing if asked else ()):
             place = (ids[asked] == tag).int().argmax(1)
-            alone = log_softmax(model.lm_head(hidden[asked, place]), -1)[:, words]
-            total = total - 0.5 * (torch.tensor([group[i][2][side] for i in asked]) * alone).sum(-1).mean()
+            logits = model.lm_head(hidden[asked, place])
+            wanted = torch.tensor([group[i][2][side] for i in asked])
+            total = total - 0.5 * (wanted * log_softmax(logits, -1)[:, words]).sum(-1).mean()
+            total = total + 0.5 * axes * axis_loss(logits[:, words], wanted)
         if with_text:
             logits = model.lm_head(hidden)
             labels = ids[:, 1:].masked_fill((mask[:, :-1] == 0) | torch.isin(ids[:, :-1], torch.tensor(closing)), -100)
-            total = loss + 0.2 * cross_entropy(logits[:, :-1].flatten(0, 1), labels.flatten(), ignore_index=-100)
+            total = total + 0.2 * cross_entropy(logits[:, :-1].flatten(0, 1), labels.flatten(), ignore_index=-100)
         total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -259,6 +278,7 @@ def main() -> None:
     parser.add_argument("--leave-out", default="4")
     parser.add_argument("--steps", type=int, nargs=3, default=(1500, 900, 350))
     parser.add_argument("--stage", type=int, choices=(1, 2, 3), help="run one stage only")
+    parser.add_argument("--axes", type=float, default=0.3, help="weight of the loss by pairs of contraries")
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--prompts", type=int, default=480, help="prompts that the base answers for stage 2")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -303,7 +323,7 @@ def main() -> None:
             )
         )
         print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters", flush=True)
-        log += train(model, tokenizer, corpus, 1, args.steps[0], args.lr, checks, args.out, args.seed)
+        log += train(model, tokenizer, corpus, 1, args.steps[0], args.lr, checks, args.out, args.seed, args.axes)
     else:
         model = AutoModelForCausalLM.from_pretrained(args.out, dtype=torch.float32)
     if args.stage != 1:
@@ -313,7 +333,9 @@ def main() -> None:
             corpus = Corpus({s: [r for r in rows[s] if r.prompt not in held] for s in ATTRIBUTES}, corpus.plain)
         make_answers(corpus, base, tokenizer, rng, args.prompts // (1 if stage == 2 else 3))
         checks["with the base model's answers"] = [draw(corpus, rng, 2)[:2] for _ in range(200)]
-        log += train(model, tokenizer, corpus, stage, args.steps[stage - 1], args.lr / 2, checks, args.out, args.seed)
+        log += train(
+            model, tokenizer, corpus, stage, args.steps[stage - 1], args.lr / 2, checks, args.out, args.seed, args.axes
+        )
     model.to(torch.float16).save_pretrained(args.out)
     (args.out / f"training{args.stage or ''}.json").write_text(
         json.dumps({"arguments": {k: str(v) for k, v in vars(args).items()}, "log": log}, indent=1)

@@ -1,5 +1,6 @@
 """Both summarizers obey one law; the causal LM reads at the right place."""
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -74,10 +75,11 @@ def test_padding_in_a_small_batch_changes_nothing(folder: Path) -> None:
 def test_error_feedback_brings_the_fast_path_nearer_and_changes_no_embedding(folder: Path) -> None:
     s = language(folder / "chat")
     rng = np.random.default_rng(0)
-    exact = {word: rng.normal(size=s.width) for word in WORDS}
+    planted = replace(s, soft=rng.normal(size=(4, s.width)))
+    exact = dict(zip(WORDS, planted.word_vectors(WORDS), strict=True))
     before = s.embed(PAIRS).tobytes()
     tuned = calibrate(s, exact, steps=40, held_out=False)
-    assert tuned.cosine_after > tuned.cosine_before + 0.1
+    assert 1 - tuned.cosine_after < 0.5 * (1 - tuned.cosine_before)
     fast = tuned.summarizer.word_vectors(sorted(exact))
     assert mean_cosine(fast, np.stack([exact[w] for w in sorted(exact)])) == pytest.approx(tuned.cosine_after)
     assert tuned.summarizer.embed(PAIRS).tobytes() == before
