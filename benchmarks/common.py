@@ -176,7 +176,7 @@ def finish(
     _print_tables(name, results, promises)
     if args.json is not None:
         verdicts = [{**asdict(promise), "kept": promise.kept} for promise in promises]
-        whole = {"benchmark": name, "machine": machine_facts(device), "results": results, "promises": verdicts}
+        whole = {"benchmark": name, **results, "promises": verdicts, "machine": machine_facts(device)}
         _write_json(whole, args.json)
     missed = [promise for promise in promises if not promise.kept]
     if args.check and missed:

@@ -10,7 +10,10 @@ counts as wrong. Beside it: how often a person who writes like the default data 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -25,60 +28,97 @@ from xpert.opening import open_explainer
 from xpert.probing.text import pair_person
 from xpert.records import Explanation, PoolRecord, Sample
 from xpert.selecting import select
+from xpert.space.basis import Space
+from xpert.space.decomposition import FloatArray
 
 PUBLISHED = {30: 0.250, 50: 0.536, 70: 0.857, 80: 0.964, 90: 0.964}
 COUNTS = (5, 10, 20, 50)
+explainer_here: Explainer  # of a worker process
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something for a worker to explain: an adapter folder, or a person's samples."""
+
+    adapter: Path | None = None
+    samples: tuple[Sample, ...] = ()
+
+
+class Workers:
+    """Processes of one thread each, every one with its own explainer: small models gain nothing from threads."""
+
+    def __init__(self, pool: Path, jobs: int) -> None:
+        self._executor = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_open, initargs=(pool,))
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(cancel_futures=True)
+
+    def run(self, work: Sequence[Work]) -> Iterator[str | FloatArray]:
+        """JSON of an explanation for an adapter, embeddings (n, d) for a person; in the order of `work`."""
+        return self._executor.map(_explain, work)
+
+
+def _open(pool: Path) -> None:
+    import torch
+
+    global explainer_here
+    torch.set_num_threads(1)
+    explainer_here = open_explainer(pool)
+
+
+def _explain(work: Work) -> str | FloatArray:
+    if work.adapter is not None:
+        return explainer_here.explain_adapter(work.adapter).model_dump_json()
+    prober = explainer_here.prober
+    return explainer_here.summarizer.embed(pair_person(prober.base, work.samples, prober.settings))
 
 
 def explained_candidates(
-    explainer: Explainer, folders: dict[Candidate, Path], cache: Path, show
+    workers: Workers, space: Space, folders: dict[Candidate, Path], cache: Path, show
 ) -> dict[Candidate, PoolRecord]:
-    """Records of all candidates, explained in the explainer's space; explanations are kept beside the pLLMs."""
+    """Records of all candidates, explained in the pool's space; explanations are kept beside the pLLMs."""
+    kept = {c: cache / "explanations" / space.digest[:16] / f"{folder.name}.json" for c, folder in folders.items()}
+    missing = [c for c in folders if not kept[c].is_file()]
+    for number, (candidate, told) in enumerate(
+        zip(missing, workers.run([Work(adapter=folders[c]) for c in missing]), strict=True), 1
+    ):
+        kept[candidate].parent.mkdir(parents=True, exist_ok=True)
+        kept[candidate].write_text(str(told))
+        show("explaining pLLMs", number, len(missing))
     records = {}
-    for number, (candidate, folder) in enumerate(folders.items(), 1):
-        kept = cache / "explanations" / explainer.space.digest[:16] / f"{folder.name}.json"
-        if not kept.is_file():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(explainer.explain_adapter(folder).model_dump_json())
+    for candidate, folder in folders.items():
         facts = inspect_adapter(folder)
         records[candidate] = PoolRecord(
             name=candidate.style,
             adapter=facts.digest,
-            base=explainer.space.base,
+            base=space.base,
             base_name="benchmark",
             rank=facts.rank,
             target_modules=facts.target_modules,
             size_bytes=facts.size_bytes,
             created="",
-            explanation=Explanation.model_validate_json(kept.read_text()),
+            explanation=Explanation.model_validate_json(kept[candidate].read_text()),
         )
-        show("explaining pLLMs", number, len(folders))
     return records
 
 
-def embedded_people(explainer: Explainer, args: argparse.Namespace, styles: Sequence[str], prompts: bool, show) -> dict:
+def embedded_people(workers: Workers, people: dict[tuple[str, int], list[Sample]], stage: str, show) -> dict:
     """(style, seed) -> embeddings (n, d) of a person's pairs, in the order in which samples were drawn."""
-    people = {}
-    for seed in range(args.seeds):
-        for style in styles:
-            samples = person(args.styles, style, seed, max(COUNTS))
-            if not prompts:
-                samples = [Sample(None, sample.response) for sample in samples]
-            pairs = pair_person(explainer.prober.base, samples, explainer.prober.settings)
-            people[style, seed] = explainer.summarizer.embed(pairs)
-            show("explaining people" if prompts else "people without prompts", len(people), args.seeds * len(styles))
-    return people
+    found = {}
+    for key, rows in zip(people, workers.run([Work(samples=tuple(rows)) for rows in people.values()]), strict=True):
+        found[key] = rows
+        show(stage, len(found), len(people))
+    return found
 
 
-def accuracies(
-    people: dict, records: dict[Candidate, PoolRecord], explainer: Explainer, similarity: int, count: int
-) -> dict:
+def accuracies(people: dict, records: dict[Candidate, PoolRecord], space: Space, similarity: int, count: int) -> dict:
     """Mean, spread and abstentions over draws of people and pools."""
     seeds = sorted({seed for _, seed in people})
     pools = sorted({c.pool for c in records})
-    explained = {
-        key: explain_embeddings(rows[:count], explainer.space, prompts="benchmark") for key, rows in people.items()
-    }
+    explained = {key: explain_embeddings(rows[:count], space, prompts="benchmark") for key, rows in people.items()}
     rates, abstained = [], 0
     for pool in pools:
         candidates = [r for c, r in records.items() if (c.pool, c.similarity) == (pool, similarity)]
@@ -100,29 +140,36 @@ def main() -> None:
     add_output_arguments(parser)
     args = parser.parse_args()
     styles = find_styles(args.styles)
-    with progress() as show:
+    drawn = {
+        (style, seed): person(args.styles, style, seed, max(COUNTS)) for seed in range(args.seeds) for style in styles
+    }
+    bare = {key: [Sample(None, sample.response) for sample in rows] for key, rows in drawn.items()}
+    ordinary = {
+        (DEFAULT_STYLE, seed): person(args.styles, DEFAULT_STYLE, seed, max(COUNTS)) for seed in range(args.seeds)
+    }
+    space = open_explainer(EMBEDDED_POOL).space
+    with progress() as show, Workers(EMBEDDED_POOL, args.jobs) as workers:
         folders = tuned_pools(args, styles, show)
-        explainer = open_explainer(EMBEDDED_POOL)
-        records = explained_candidates(explainer, folders, args.cache, show)
-        people = embedded_people(explainer, args, styles, True, show)
-        unprompted = embedded_people(explainer, args, styles, False, show)
-        plain = embedded_people(explainer, args, [DEFAULT_STYLE], True, show)
+        records = explained_candidates(workers, space, folders, args.cache, show)
+        people = embedded_people(workers, drawn, "explaining people", show)
+        unprompted = embedded_people(workers, bare, "people without prompts", show)
+        plain = embedded_people(workers, ordinary, "people who write like the default data", show)
     most = max(COUNTS)
     middle = 90 if 90 in args.similarities else max(args.similarities)
     results = {
         "styles": styles,
-        "words": explainer.space.words,
+        "words": list(space.words),
         "accuracy_by_similarity": {
-            str(s): accuracies(people, records, explainer, s, most) for s in sorted(args.similarities)
+            str(s): accuracies(people, records, space, s, most) for s in sorted(args.similarities)
         },
-        "accuracy_by_samples": {str(n): accuracies(people, records, explainer, middle, n) for n in COUNTS},
+        "accuracy_by_samples": {str(n): accuracies(people, records, space, middle, n) for n in COUNTS},
         "accuracy_without_prompts": {
-            str(s): accuracies(unprompted, records, explainer, s, most) for s in sorted(args.similarities)
+            str(s): accuracies(unprompted, records, space, s, most) for s in sorted(args.similarities)
         },
         "accuracy_without_prompts_by_samples": {
-            str(n): accuracies(unprompted, records, explainer, middle, n) for n in COUNTS
+            str(n): accuracies(unprompted, records, space, middle, n) for n in COUNTS
         },
-        "default_people_sent_to_the_base": accuracies(plain, records, explainer, middle, most)["abstained"],
+        "default_people_sent_to_the_base": accuracies(plain, records, space, middle, most)["abstained"],
     }
     promises = [
         Promise(f"accuracy at {s}% similarity", results["accuracy_by_similarity"][str(s)]["mean"], at_least=floor)

@@ -5,7 +5,7 @@
 A person has 60 training and 30 validation samples from the test rows of one style. From scratch: LoRA on the
 base until its validation loss no longer falls; its lowest loss is the target, so it is a loss that scratch
 really reached. From the selected pLLM: the same settings until the target. Steps that never reach the target
-count as all steps. Samples: the smallest training set, of those tried, with which the target is reached.
+count as all steps. Samples: the training set is made smaller, 60, 45, 30, 15, 8, 4, until the target is missed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ from pathlib import Path
 import numpy as np
 from common import Promise, add_output_arguments, finish, progress
 from pools import add_arguments, find_styles, person, tuned_pools
-from selection import explained_candidates
+from selection import Workers, embedded_people, explained_candidates
 
 from xpert.embedded import EMBEDDED_POOL
 from xpert.explaining import explain_embeddings
 from xpert.models.reference import ModelReference, resolve_folder
 from xpert.opening import open_explainer
-from xpert.probing.text import pair_person
 from xpert.records import Sample
 from xpert.selecting import select
 from xpert.tuning import TuningResult, TuningSettings, tune
@@ -44,7 +43,7 @@ SETTINGS = TuningSettings(
     evaluate_every=4,
     patience=5,
 )
-SIZES = (0, 4, 8, 15, 30, 45, 60)
+SIZES = (4, 8, 15, 30, 45)
 
 
 @dataclass(frozen=True)
@@ -116,17 +115,16 @@ def _facts(result: TuningResult, steps: int, loss: float) -> dict:
 def _samples_needed(
     job: Job, adapter: Path | None, train, held, target: float, settings: TuningSettings, room: Path
 ) -> int:
-    """Smallest of SIZES with which the target is reached; all of them where none smaller does (bisection)."""
-    sizes = [n for n in SIZES if 0 < n <= len(train)]
-    low, high = 0, len(sizes) - 1
-    while low < high:
-        middle = (low + high) // 2
-        folder = room / f"samples-{middle}"
+    """Training samples that are needed for the target: the set is made smaller, by SIZES, until it is missed."""
+    needed = len(train)
+    for size in sorted((n for n in SIZES if n < len(train)), reverse=True):
+        folder = room / f"samples-{size}"
         shutil.rmtree(folder, ignore_errors=True)
-        aimed = settings.model_copy(update={"target_validation_loss": target, "batch_size": min(8, sizes[middle])})
-        result = tune(_reference(job, adapter), train[: sizes[middle]], held, folder, aimed)
-        low, high = (low, middle) if result.best_loss <= target else (middle + 1, high)
-    return sizes[low]
+        aimed = settings.model_copy(update={"target_validation_loss": target, "batch_size": min(8, size)})
+        if tune(_reference(job, adapter), train[:size], held, folder, aimed).best_loss > target:
+            break
+        needed = size
+    return needed
 
 
 def _quality(job: Job, adapter: Path) -> dict[str, float]:
@@ -174,27 +172,29 @@ def main() -> None:
     args = parser.parse_args()
     args.pools = 1
     styles, base = find_styles(args.styles), resolve_folder(args.base)
+    drawn = {
+        (style, seed): person(args.styles, style, seed, TRAIN + VALIDATION + QUALITY)
+        for seed in range(args.seeds)
+        for style in styles
+    }
+    quality_at = 90 if 90 in args.similarities else max(args.similarities)
+    space = open_explainer(EMBEDDED_POOL).space
     with progress() as show:
         folders = tuned_pools(args, styles, show)
-        explainer = open_explainer(EMBEDDED_POOL)
-        records = explained_candidates(explainer, folders, args.cache, show)
+        with Workers(EMBEDDED_POOL, args.jobs) as helpers:
+            records = explained_candidates(helpers, space, folders, args.cache, show)
+            people = embedded_people(helpers, {key: rows[:50] for key, rows in drawn.items()}, "selecting", show)
         jobs, wrong = [], 0
-        for seed in range(args.seeds):
-            for style in styles:
-                samples = person(args.styles, style, seed, TRAIN + VALIDATION + QUALITY)
-                pairs = pair_person(explainer.prober.base, samples[:50], explainer.prober.settings)
-                own = explain_embeddings(explainer.summarizer.embed(pairs), explainer.space, prompts="benchmark")
-                starts: dict[int, Path | None] = {}
-                for similarity in args.similarities:
-                    choice = select(own, [r for c, r in records.items() if c.similarity == similarity]).choice
-                    wrong += choice != style
-                    starts[similarity] = next(
-                        (folders[c] for c in folders if (c.style, c.similarity) == (choice, similarity)), None
-                    )
-                jobs.append(
-                    Job(base, style, seed, samples, starts, 90 if 90 in args.similarities else max(args.similarities))
+        for (style, seed), embeddings in people.items():
+            own = explain_embeddings(embeddings, space, prompts="benchmark")
+            starts: dict[int, Path | None] = {}
+            for similarity in args.similarities:
+                choice = select(own, [r for c, r in records.items() if c.similarity == similarity]).choice
+                wrong += choice != style
+                starts[similarity] = next(
+                    (folders[c] for c in folders if (c.style, c.similarity) == (choice, similarity)), None
                 )
-                show("selecting", len(jobs), args.seeds * len(styles))
+            jobs.append(Job(base, style, seed, drawn[style, seed], starts, quality_at))
         found = []
         with ProcessPoolExecutor(max_workers=args.jobs, mp_context=get_context("spawn")) as workers:
             for one in workers.map(run, jobs):
