@@ -73,11 +73,11 @@ def main() -> None:
                 explain=None,
                 note=f"style {style} of the released data, {args.similarity:.0%} stylistic, {len(train)} samples",
             )
-    built = rebuild(pool, PoolSetup(base=args.base, summarizer=args.summarizer, rewriter="base"))
-    print("space:", built.space.words, built.calibration and built.calibration.cosine_held_out)
+    built = rebuild(pool, PoolSetup(base=args.base, summarizer=args.summarizer, rewriter="base", exact_words=0))
+    print("words:", ", ".join(built.space.words))
     for record in pool.list():
-        assert record.explanation is not None
-        print(record.name, [(w.word, round(w.coefficient, 2), round(w.floor, 2)) for w in record.explanation.words])
+        told = record.explanation.words if record.explanation is not None else ()
+        print(record.name, *(f"{w.word} {w.coefficient:.2f} (floor {w.floor:.2f})" for w in told if w.coefficient > 0))
 
 
 if __name__ == "__main__":

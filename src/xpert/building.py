@@ -24,11 +24,19 @@ from xpert.summarizing.summarizer import Proposal, Summarizer
 
 @dataclass(frozen=True)
 class BuiltSpace:
-    """A space, and how its fast sub-vectors compare with the exact ones (None: no fast word was tuned)."""
+    """A space, and what building it has measured.
+
+    Attributes:
+        space: words, sub-vectors, origin and noise.
+        exact_words: words with exact sub-vectors.
+        calibration: how the fast sub-vectors compare with the exact ones; None where no fast word was tuned.
+        embeddings: name -> embeddings (n, d) of an adapter's pairs, so that it can be explained at once.
+    """
 
     space: Space
     exact_words: tuple[str, ...]
     calibration: Calibration | None
+    embeddings: Mapping[str, FloatArray]
 
 
 def build_space(
@@ -66,10 +74,11 @@ def build_space(
     null = summarizer.embed(prober.null_pairs(on_progress), on_progress=on_progress)
     origin = null.mean(0)
     found: list[tuple[FloatArray, list[tuple[str, float]]]] = []
-    for _, adapter in sorted(adapters.items()):
+    embeddings: dict[str, FloatArray] = {}
+    for name, adapter in sorted(adapters.items()):
         pairs = prober.adapter_pairs(adapter, on_progress)
-        mean = summarizer.embed(pairs, on_progress=on_progress).mean(0) - origin
-        found.append((mean + origin, _likely(summarizer.propose(pairs), least_probability)))
+        embeddings[name] = summarizer.embed(pairs, on_progress=on_progress)
+        found.append((embeddings[name].mean(0), _likely(summarizer.propose(pairs), least_probability)))
     ranked = merge_candidates(candidate for _, candidates in found for candidate in candidates)
     slow = [word for word, _ in ranked[:exact_words]]
     exact = exact_vectors(prober, summarizer, slow, rewriter, origin, on_progress=on_progress)
@@ -98,7 +107,7 @@ def build_space(
     grown = grow_over(space, found, vectors_of, most_words=most_words)
     if not exact and grown.words:
         grown = _scaled_to_pool(grown, [mean for mean, _ in found])
-    return BuiltSpace(grown, tuple(slow), calibration)
+    return BuiltSpace(grown, tuple(slow), calibration, embeddings)
 
 
 def _likely(proposals: Sequence[Proposal], least: float) -> list[tuple[str, float]]:

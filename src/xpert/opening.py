@@ -7,6 +7,7 @@ from pathlib import Path
 from xpert.building import BuiltSpace, build_space
 from xpert.errors import PoolError
 from xpert.explainer import Explainer, Prober
+from xpert.explaining import explain_embeddings
 from xpert.models.generation import Progress
 from xpert.models.loading import LoadedModel, load_model
 from xpert.models.reference import ModelReference
@@ -66,8 +67,9 @@ def rebuild(pool: Pool, setup: PoolSetup, *, device: str = "auto", on_progress: 
         rewriter = InstructRewriter(summarizer.loaded)
     adapters = {record.name: pool.adapter_path(record.name) for record in records}
     built = build_space(prober, summarizer, adapters, rewriter, exact_words=setup.exact_words, on_progress=on_progress)
-    explainer = Explainer(prober, summarizer, built.space)
-    explanations = {name: explainer.explain_adapter(path, on_progress=on_progress) for name, path in adapters.items()}
+    explanations = {
+        name: explain_embeddings(rows, built.space, prompts=prober.digest) for name, rows in built.embeddings.items()
+    }
     measured = built.calibration.cosine_held_out if built.calibration else None
     save_space(built.space, pool.folder / SPACE_FILE)
     write_setup(pool.folder, setup.model_copy(update={"fast_path_cosine": measured}))
