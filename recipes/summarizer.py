@@ -6,7 +6,8 @@ Stage 1 reads pairs of real answers to the same prompt. Stage 2 adds the base mo
 the reference and, under a system turn, as the styled side, so that crude text is not taken for a
 style. The target is uniform over the words that hold for the second text and not for the first; for
 two plain texts it is uniform over all words. The left-out style is in neither stage, so that the log tells how
-rightly an unseen combination is named; stage 3 then goes on with all styles.
+rightly an unseen combination is named; stage 3 then goes on with all styles and learns to end after its
+word.
 """
 
 from __future__ import annotations
@@ -237,7 +238,11 @@ def train(
         ids, mask = collate([q for q, _, _ in group])
         goals = torch.tensor([goal for _, goal, _ in group])
         with_text = step < 0.6 * steps and stage == 1
-        hidden = model.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        answer = torch.tensor(words)[torch.multinomial(goals, 1)]
+        hidden = model.model(
+            input_ids=torch.cat([ids, answer], 1), attention_mask=torch.cat([mask, torch.ones_like(answer)], 1)
+        ).last_hidden_state
+        after, hidden = model.lm_head(hidden[:, -1]), hidden[:, :-1]
         logits = model.lm_head(hidden[:, -1])
         loss = -(goals * log_softmax(logits, -1)[:, words]).sum(-1).mean()
         # Each text alone is described where it closes: without this, comparing is learned late.
@@ -251,6 +256,8 @@ def train(
             wanted = torch.tensor([group[i][2][side] for i in asked])
             total = total - 0.5 * (wanted * log_softmax(logits, -1)[:, words]).sum(-1).mean()
             total = total + 0.5 * axes * axis_loss(logits[:, words], wanted)
+        if stage == 3:  # one word, and no more
+            total = total + 0.1 * cross_entropy(after, torch.full((len(after),), tokenizer.eos_token_id))
         if with_text:
             logits = model.lm_head(hidden)
             labels = ids[:, 1:].masked_fill((mask[:, :-1] == 0) | torch.isin(ids[:, :-1], torch.tensor(closing)), -100)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xpert.errors import SpaceError
 from xpert.explainer import Prober
 from xpert.models.generation import Progress
 from xpert.probing.rewriting import Rewriter
@@ -70,6 +71,9 @@ def build_space(
         most_words: largest k.
         least_probability: candidates that the summarizer finds less probable are no words of style.
         on_progress: called with (stage, done, total).
+
+    Raises:
+        SpaceError: not one word was found that explains anything.
     """
     null = summarizer.embed(prober.null_pairs(on_progress), on_progress=on_progress)
     origin = null.mean(0)
@@ -105,7 +109,12 @@ def build_space(
         e_decomp=e_decomp,
     )
     grown = grow_over(space, found, vectors_of, most_words=most_words)
-    if not exact and grown.words:
+    if not grown.words:
+        raise SpaceError(
+            f"no word of style was found over {len(found)} pLLMs: the summarizer proposed "
+            f"{[word for word, _ in ranked[:5]] or 'nothing'}; try another summarizer, or `--encoder packaged`"
+        )
+    if not exact:
         grown = _scaled_to_pool(grown, [mean for mean, _ in found])
     return BuiltSpace(grown, tuple(slow), calibration, embeddings)
 
