@@ -12,6 +12,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from xpert.building import BuiltSpace, build_space, exact_vectors
+from xpert.errors import SpaceError
 from xpert.explainer import Explainer, Prober
 from xpert.models.loading import load_model
 from xpert.models.reference import ModelReference
@@ -30,6 +31,7 @@ BUILD_AND_EXPLAIN = """
 import json, sys
 from pathlib import Path
 from xpert.building import build_space
+from xpert.errors import SpaceError
 from xpert.explainer import Explainer, Prober
 from xpert.models.loading import load_model
 from xpert.models.reference import ModelReference
@@ -43,7 +45,8 @@ room, settings = Path(sys.argv[1]), ProbeSettings(max_new_tokens=12)
 prober = Prober(load_model(ModelReference(str(room / "base")), device="cpu"), default_prompts()[:6], settings)
 summarizer = LanguageSummarizer(load_model(ModelReference(str(room / "summarizer")), device="cpu"))
 adapters = {name: room / name for name in ("amy", "bob")}
-built = build_space(prober, summarizer, adapters, StyleTurns(prober.base, settings), exact_words=2, held_out=False)
+options = {"exact_words": 2, "held_out": False, "least_probability": 0.0}
+built = build_space(prober, summarizer, adapters, StyleTurns(prober.base, settings), **options)
 explainer = Explainer(prober, summarizer, built.space)
 found = {name: explainer.explain_adapter(path).model_dump() for name, path in adapters.items()}
 person, _ = explainer.explain_samples([Sample("Why?", "Because it is so."), Sample("Who?", "Nobody.")])
@@ -84,7 +87,7 @@ def summarizer(room: Path) -> LanguageSummarizer:
 def build(prober: Prober, summarizer: LanguageSummarizer, room: Path, **options: object) -> BuiltSpace:
     adapters = {name: room / name for name in ("bob", "amy")}
     rewriter = StyleTurns(prober.base, prober.settings)
-    wanted = {"exact_words": 2, "held_out": False, **options}
+    wanted = {"exact_words": 2, "held_out": False, "least_probability": 0.0, **options}
     return build_space(prober, summarizer, adapters, rewriter, **wanted)  # type: ignore[arg-type]
 
 
@@ -118,7 +121,7 @@ def test_the_origin_is_the_base_against_itself(
     null = summarizer.embed(prober.null_pairs())
     np.testing.assert_array_equal(built.space.null, null)
     np.testing.assert_allclose(built.space.origin, null.mean(0))
-    np.testing.assert_allclose(built.space.coefficients(null).mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(built.space.coefficients(null.mean(0)), 0, atol=1e-9)
     assert (built.space.base, built.space.prompts) == (prober.base.digest, prober.digest)
     assert built.space.summarizer == summarizer.identity
 
@@ -150,6 +153,13 @@ def test_limits_hold(prober: Prober, summarizer: LanguageSummarizer, room: Path)
     assert enough.space.words == ()
     explained = Explainer(prober, summarizer, enough.space).explain_adapter(room / "amy")
     assert (explained.words, explained.residual) == ((), 1.0)
+
+
+def test_a_summarizer_that_proposes_nothing_is_an_error(
+    prober: Prober, summarizer: LanguageSummarizer, room: Path
+) -> None:
+    with pytest.raises(SpaceError, match="proposed no word for any of 2 pLLMs"):
+        build(prober, summarizer, room, least_probability=1.1)
 
 
 def test_a_built_space_explains_its_own_pool(

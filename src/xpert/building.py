@@ -73,7 +73,7 @@ def build_space(
         on_progress: called with (stage, done, total).
 
     Raises:
-        SpaceError: not one word was found that explains anything.
+        SpaceError: the summarizer proposed no word.
     """
     null = summarizer.embed(prober.null_pairs(on_progress), on_progress=on_progress)
     origin = null.mean(0)
@@ -84,6 +84,11 @@ def build_space(
         embeddings[name] = summarizer.embed(pairs, on_progress=on_progress)
         found.append((embeddings[name].mean(0), _likely(summarizer.propose(pairs), least_probability)))
     ranked = merge_candidates(candidate for _, candidates in found for candidate in candidates)
+    if not ranked:
+        raise SpaceError(
+            f"the summarizer proposed no word for any of {len(adapters)} pLLMs: it must answer with an adjective; "
+            "try another summarizer, or `--encoder packaged`"
+        )
     slow = [word for word, _ in ranked[:exact_words]]
     exact = exact_vectors(prober, summarizer, slow, rewriter, origin, on_progress=on_progress)
     fast, calibration = summarizer, None
@@ -109,12 +114,7 @@ def build_space(
         e_decomp=e_decomp,
     )
     grown = grow_over(space, found, vectors_of, most_words=most_words)
-    if not grown.words:
-        raise SpaceError(
-            f"no word of style was found over {len(found)} pLLMs: the summarizer proposed "
-            f"{[word for word, _ in ranked[:5]] or 'nothing'}; try another summarizer, or `--encoder packaged`"
-        )
-    if not exact:
+    if not exact and grown.words:
         grown = _scaled_to_pool(grown, [mean for mean, _ in found])
     return BuiltSpace(grown, tuple(slow), calibration, embeddings)
 
