@@ -26,6 +26,8 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
+from xpert.errors import XpertError
+
 Show = Callable[[str, int, int], None]
 
 
@@ -128,6 +130,15 @@ def progress() -> Iterator[Show]:
             bars.update(tasks[stage], completed=done, total=total)
 
         yield show
+
+
+def guarded(main: Callable[[], None]) -> None:
+    """Run a benchmark's main; what a user can mend is one line on standard error and exit status 2."""
+    try:
+        main()
+    except XpertError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def machine_facts(device: torch.device | None = None) -> dict[str, object]:

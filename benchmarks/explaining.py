@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import Clock, Promise, Show, add_output_arguments, finish, matrix_rate, progress
+from common import Clock, Promise, Show, add_output_arguments, finish, guarded, matrix_rate, progress
 from peft import PeftModel
 from plain_loop import plain_answers, plain_embeddings, plain_rows, plain_tuning
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -283,4 +283,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guarded(main)

@@ -85,9 +85,15 @@ def read_style(folder: Path, style: str, split: str) -> list[Sample]:
     return read_samples(folder / f"{style}_{split}.jsonl.gz")
 
 
-def person(folder: Path, style: str, seed: int, count: int) -> list[Sample]:
-    """A person of a style: `count` test rows, drawn by seed, in random order."""
+def person(folder: Path, style: str, seed: int, count: int, *, least: int = 1) -> list[Sample]:
+    """A person of a style: `count` test rows, or all where there are fewer, drawn by seed, in random order.
+
+    Raises:
+        DataError: fewer than `least` rows.
+    """
     rows = read_style(folder, style, "test")
+    if len(rows) < least:
+        raise DataError(f"{folder / f'{style}_test.jsonl.gz'} holds {len(rows)} rows, this benchmark needs {least}")
     return random.Random(f"{style}/{seed}").sample(rows, min(count, len(rows)))
 
 
@@ -124,14 +130,15 @@ def _tune_one(job: tuple[Path, Path, Candidate, Path]) -> None:
 
     base, styles, candidate, folder = job
     torch.set_num_threads(1)
+    stylistic, default = read_style(styles, candidate.style, "train"), read_style(styles, DEFAULT_STYLE, "train")
     rows = mix(
-        read_style(styles, candidate.style, "train"),
-        read_style(styles, DEFAULT_STYLE, "train"),
+        stylistic,
+        default,
         similarity=candidate.similarity / 100,
-        count=POOL_ROWS,
+        count=min(POOL_ROWS, len(stylistic), len(default)),
         seed=1000 + candidate.pool,
     )
-    train, held = split_samples(rows, validation=VALIDATION_ROWS, seed=candidate.pool)
+    train, held = split_samples(rows, validation=min(VALIDATION_ROWS, len(rows) // 5), seed=candidate.pool)
     shutil.rmtree(folder, ignore_errors=True)
     settings = POOL_SETTINGS.model_copy(update={"seed": candidate.pool})
     tune(ModelReference(str(base)), train, held, folder, settings)

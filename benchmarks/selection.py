@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from common import Promise, add_output_arguments, finish, progress
+from common import Promise, add_output_arguments, finish, guarded, progress
 from pools import DEFAULT_STYLE, Candidate, add_arguments, find_styles, person, tuned_pools
 
 from xpert.embedded import EMBEDDED_POOL
@@ -180,4 +180,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guarded(main)

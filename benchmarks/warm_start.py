@@ -20,7 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from common import Promise, add_output_arguments, finish, progress
+from common import Promise, add_output_arguments, finish, guarded, progress
 from pools import add_arguments, find_styles, person, tuned_pools
 from selection import Workers, embedded_people, explained_candidates
 
@@ -172,8 +172,9 @@ def main() -> None:
     args = parser.parse_args()
     args.pools = 1
     styles, base = find_styles(args.styles), resolve_folder(args.base)
+    people_rows = TRAIN + VALIDATION + QUALITY
     drawn = {
-        (style, seed): person(args.styles, style, seed, TRAIN + VALIDATION + QUALITY)
+        (style, seed): person(args.styles, style, seed, people_rows, least=people_rows)
         for seed in range(args.seeds)
         for style in styles
     }
@@ -236,4 +237,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guarded(main)

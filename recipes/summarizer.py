@@ -1,13 +1,13 @@
 """Train the embedded summarizer: a small causal LM that names the style that sets two texts apart.
 
-    python recipes/summarizer.py --styles DIR --base FOLDER --out FOLDER [--leave-out 4]
+    python recipes/summarizer.py --styles DIR --base FOLDER --out FOLDER [--leave-out 8]
 
 Stage 1 reads pairs of real answers to the same prompt. Stage 2 adds the base model's own answers, as
 the reference and, under a system turn, as the styled side, so that crude text is not taken for a
 style. The target is uniform over the words that hold for the second text and not for the first; for
-two plain texts it is uniform over all words. The left-out style is in neither stage, so that the log tells how
-rightly an unseen combination is named; stage 3 then goes on with all styles and learns to end after its
-word.
+two plain texts it is uniform over all words. Stage 3 asks for single words from both sides, from which
+word vectors are made, and teaches to end after the word. The left-out style is in no stage (unless
+`--learn-left-out`), so that the log, and the pool, tell how rightly an unseen combination is described.
 """
 
 from __future__ import annotations
@@ -282,8 +282,9 @@ def main() -> None:
     parser.add_argument("--styles", type=Path, required=True)
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--leave-out", default="4")
-    parser.add_argument("--steps", type=int, nargs=3, default=(1500, 900, 350))
+    parser.add_argument("--leave-out", default="8")
+    parser.add_argument("--learn-left-out", action="store_true", help="let stage 3 learn the left-out style too")
+    parser.add_argument("--steps", type=int, nargs=3, default=(1500, 900, 600))
     parser.add_argument("--stage", type=int, choices=(1, 2, 3), help="run one stage only")
     parser.add_argument("--axes", type=float, default=0.3, help="weight of the loss by pairs of contraries")
     parser.add_argument("--lr", type=float, default=1.5e-3)
@@ -336,7 +337,7 @@ def main() -> None:
     if args.stage != 1:
         base = AutoModelForCausalLM.from_pretrained(args.base, dtype=torch.float32).eval()
     for stage in (2, 3) if args.stage is None else {args.stage} - {1}:
-        if stage == 3:  # the left-out style was measured; now it is learned too
+        if stage == 3 and args.learn_left_out:
             corpus = Corpus({s: [r for r in rows[s] if r.prompt not in held] for s in ATTRIBUTES}, corpus.plain)
         make_answers(corpus, base, tokenizer, rng, args.prompts // (1 if stage == 2 else 3))
         checks["with the base model's answers"] = [draw(corpus, rng, 2)[:2] for _ in range(200)]

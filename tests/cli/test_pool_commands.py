@@ -93,12 +93,13 @@ def test_reindex_builds_words_and_explains_everything(world: Any, run: Any, tmp_
     run("pool", "add", world.adapters[0], "--name", "a", "--base", world.base, "--pool", folder)
     short = PoolSetup(base=str(world.base), summarizer="elsewhere", max_new_tokens=4)
     write_setup(folder, short)
-    done = run("pool", "reindex", "--encoder", "packaged", "--pool", folder, "--json")
+    done = run("pool", "reindex", "--encoder", "packaged", "--exact-words", "1", "--pool", folder, "--json")
     assert done.code == 0
     assert done.document["words"]
     assert done.document["records"][0]["explanation"]["words"][0]["word"] == done.document["words"][0]
     kept = read_setup(folder)
     assert (kept.max_new_tokens, kept.summarizer_kind, kept.rewriter) == (4, "encoder", "base")
+    assert kept.exact_words == len(done.document["exact_words"]) == 1
 
 
 def test_remove_asks_first(run: Any, own_pool: Path) -> None:

@@ -175,6 +175,12 @@ def reindex(
     rewriter: Annotated[
         Rewriter | None, typer.Option("--rewriter", help="Who restyles texts for the sub-vectors of words.")
     ] = None,
+    exact_words: Annotated[
+        int | None,
+        typer.Option(
+            "--exact-words", metavar="N", min=0, help="Words whose sub-vectors are made of restyled texts; 6 at first."
+        ),
+    ] = None,
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
@@ -191,7 +197,10 @@ def reindex(
         from xpert.opening import rebuild
 
         built = rebuild(
-            opened, _setup(opened, base, summarizer, encoder, rewriter), device=device, on_progress=progress.stage
+            opened,
+            _setup(opened, base, summarizer, encoder, rewriter, exact_words),
+            device=device,
+            on_progress=progress.stage,
         )
         records = opened.list()
     cosine = built.calibration.cosine_held_out if built.calibration else None
@@ -224,7 +233,12 @@ def _has_space(pool: OpenPool) -> bool:
 
 
 def _setup(
-    pool: OpenPool, base: str | None, summarizer: str | None, encoder: str | None, rewriter: Rewriter | None
+    pool: OpenPool,
+    base: str | None,
+    summarizer: str | None,
+    encoder: str | None,
+    rewriter: Rewriter | None,
+    exact_words: int | None,
 ) -> PoolSetup:
     """The setup of a pool with what the options change."""
     from xpert.cli.sources import base_of, lasting_name
@@ -244,6 +258,8 @@ def _setup(
         known |= {"summarizer_kind": "encoder", "summarizer": kept, "rewriter": "base"}
     if rewriter is not None:
         known["rewriter"] = rewriter
+    if exact_words is not None:
+        known["exact_words"] = exact_words
     if known.get("base") is None or "summarizer" not in known:
         raise SettingsError("this pool has no space yet: give --base MODEL, and --summarizer MODEL or --encoder FOLDER")
     if known["summarizer_kind"] == "encoder" and known.get("rewriter") == "summarizer":
