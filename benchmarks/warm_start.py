@@ -184,7 +184,8 @@ def main() -> None:
         folders = tuned_pools(args, styles, show)
         with Workers(EMBEDDED_POOL, args.jobs) as helpers:
             records = explained_candidates(helpers, space, folders, args.cache, show)
-            people = embedded_people(helpers, {key: rows[:50] for key, rows in drawn.items()}, "selecting", show)
+            first = {key: rows[:50] for key, rows in drawn.items()}
+            people = embedded_people(helpers, space, first, args.cache, "selecting", show)
         jobs, wrong = [], 0
         for (style, seed), embeddings in people.items():
             own = explain_embeddings(embeddings, space, prompts="benchmark")

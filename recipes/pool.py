@@ -73,7 +73,9 @@ def main() -> None:
                 explain=None,
                 note=f"style {style} of the released data, {args.similarity:.0%} stylistic, {len(train)} samples",
             )
-    built = rebuild(pool, PoolSetup(base=args.base, summarizer=args.summarizer, rewriter="base", exact_words=0))
+    built = rebuild(
+        pool, PoolSetup(base=args.base, summarizer=args.summarizer, rewriter="base", exact_words=0, draws=2)
+    )
     print("words:", ", ".join(built.space.words))
     for record in pool.list():
         told = record.explanation.words if record.explanation is not None else ()

@@ -6,8 +6,11 @@ Stage 1 reads pairs of real answers to the same prompt. Stage 2 adds the base mo
 the reference and, under a system turn, as the styled side, so that crude text is not taken for a
 style. The target is uniform over the words that hold for the second text and not for the first; for
 two plain texts it is uniform over all words. Stage 3 asks for single words from both sides, from which
-word vectors are made, and teaches to end after the word. The left-out style is in no stage (unless
-`--learn-left-out`), so that the log, and the pool, tell how rightly an unseen combination is described.
+word vectors are made, and teaches to end after the word.
+
+The left-out style is in no stage, so that the log tells how rightly an unseen combination is described; with
+`--learn-left-out` stage 3 learns it after all, and so the shipped model was made. With `--lengths`, stage 3
+tells two texts of one manner apart by length, which it needs where a style stays left out.
 """
 
 from __future__ import annotations
@@ -67,7 +70,9 @@ def cut(text: str, words: int) -> str:
     return text if len(parts) <= words else " ".join(parts[:words]) + " ..."
 
 
-def draw(corpus: Corpus, rng: random.Random, stage: int) -> tuple[str, tuple[float, ...], tuple[Goal, Goal] | None]:
+def draw(
+    corpus: Corpus, rng: random.Random, stage: int, lengths: bool = False
+) -> tuple[str, tuple[float, ...], tuple[Goal, Goal] | None]:
     """One question, the distribution over WORDS that answers it, and one for each text alone."""
     made = stage > 1 and rng.random() < 0.75
     sides = (SAME, SAME)
@@ -95,7 +100,18 @@ def draw(corpus: Corpus, rng: random.Random, stage: int) -> tuple[str, tuple[flo
     words = int(math.exp(rng.uniform(math.log(40), math.log(400))))
     head = rng.randint(20, 48)
     pair = OutputPair(prompt="", reference=cut(first, words), response=cut(second, words))
+    if goal is SAME and lengths:
+        goal = by_length(pair)
     return ask_pair(pair, head=head, tail=rng.randint(8, 18)), goal, sides
+
+
+def by_length(pair: OutputPair) -> Goal:
+    """Two texts of one manner are told apart by length, if at all.
+
+    Otherwise the model reads *concise* and *detailed* off the other attributes that go with them in the styles.
+    """
+    ratio = len(pair.response.split()) / max(1, len(pair.reference.split()))
+    return TARGETS["detailed"] if ratio >= 1.5 else TARGETS["concise"] if ratio <= 1 / 1.5 else SAME
 
 
 def draw_made(corpus: Corpus, rng: random.Random, kind: float) -> tuple[str, str, Goal, tuple[Goal, Goal]]:
@@ -211,7 +227,17 @@ def make_answers(corpus: Corpus, base, tokenizer, rng: random.Random, count: int
 
 
 def train(
-    model, tokenizer, corpus: Corpus, stage: int, steps: int, lr: float, checks, out: Path, seed: int, axes: float
+    model,
+    tokenizer,
+    corpus: Corpus,
+    stage: int,
+    steps: int,
+    lr: float,
+    checks,
+    out: Path,
+    seed: int,
+    axes: float,
+    lengths: bool,
 ) -> list[dict]:
     rng = random.Random(seed + stage)
     words = [tokenizer.convert_tokens_to_ids(w) for w in WORDS]
@@ -228,7 +254,7 @@ def train(
     model.train()
     for step in range(1, steps + 1):
         if not queue:
-            drawn = [draw(corpus, rng, stage) for _ in range(16 * 8)]
+            drawn = [draw(corpus, rng, stage, lengths) for _ in range(16 * 8)]
             items = sorted(
                 ((encode(tokenizer, q), goal, sides) for q, goal, sides in drawn), key=lambda item: len(item[0])
             )
@@ -284,6 +310,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--leave-out", default="8")
     parser.add_argument("--learn-left-out", action="store_true", help="let stage 3 learn the left-out style too")
+    parser.add_argument("--lengths", action="store_true", help="let stage 3 tell texts of one manner apart by length")
     parser.add_argument("--steps", type=int, nargs=3, default=(1500, 900, 600))
     parser.add_argument("--stage", type=int, choices=(1, 2, 3), help="run one stage only")
     parser.add_argument("--axes", type=float, default=0.3, help="weight of the loss by pairs of contraries")
@@ -331,7 +358,7 @@ def main() -> None:
             )
         )
         print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters", flush=True)
-        log += train(model, tokenizer, corpus, 1, args.steps[0], args.lr, checks, args.out, args.seed, args.axes)
+        log += train(model, tokenizer, corpus, 1, args.steps[0], args.lr, checks, args.out, args.seed, args.axes, False)
     else:
         model = AutoModelForCausalLM.from_pretrained(args.out, dtype=torch.float32)
     if args.stage != 1:
@@ -342,7 +369,17 @@ def main() -> None:
         make_answers(corpus, base, tokenizer, rng, args.prompts // (1 if stage == 2 else 3))
         checks["with the base model's answers"] = [draw(corpus, rng, 2)[:2] for _ in range(200)]
         log += train(
-            model, tokenizer, corpus, stage, args.steps[stage - 1], args.lr / 2, checks, args.out, args.seed, args.axes
+            model,
+            tokenizer,
+            corpus,
+            stage,
+            args.steps[stage - 1],
+            args.lr / 2,
+            checks,
+            args.out,
+            args.seed,
+            args.axes,
+            args.lengths and stage == 3,
         )
     model.to(torch.float16).save_pretrained(args.out)
     (args.out / f"training{args.stage or ''}.json").write_text(

@@ -85,13 +85,13 @@ def test_an_adapter_stands_above_the_noise_and_the_base_does_not(
     explainer: Explainer, prober: Prober, space: Space, room: Path
 ) -> None:
     found = explainer.explain_adapter(room / "amy")
-    assert np.linalg.norm(found.coefficients) > found.noise
+    assert np.linalg.norm(found.position) > found.noise
     assert any(word.above_noise for word in found.words)
     for offset in (2, 3, 9):
         again = answer(prober.base, prober.prompts, SETTINGS, seed_offset=offset)
         itself = pair_up(prober.prompts, prober.references(), again)
         base = explain(itself, CountingSummarizer(), space, prompts=prober.digest)
-        assert np.linalg.norm(base.coefficients) < base.noise == found.noise
+        assert np.linalg.norm(base.position) < np.linalg.norm(found.position) / 2
         assert not any(word.above_noise for word in base.words)
 
 
@@ -169,3 +169,19 @@ def test_another_summarizer_is_refused(prober: Prober, space: Space, room: Path)
     mixed = Explainer(prober, CountingSummarizer(), replace(space, summarizer="s" * 64))
     with pytest.raises(SpaceError, match=r"summarizer ssssssssssss, this one is cccccccccccc"):
         mixed.explain_adapter(room / "amy")
+
+
+def test_more_draws_answer_every_prompt_again(prober: Prober) -> None:
+    twice = Prober(prober.base, prober.prompts, replace(SETTINGS, draws=2))
+    count = len(prober.prompts)
+    references, null = twice.references(), twice.null_pairs()
+    assert references[:count] == prober.references()
+    assert references[count:] != references[:count]
+    assert [pair.prompt for pair in null] == [*prober.prompts, *prober.prompts]
+    answers = [
+        references[:count],
+        references[count:],
+        *([pair.response for pair in null[i : i + count]] for i in (0, count)),
+    ]
+    assert len({tuple(texts) for texts in answers}) == 4
+    assert twice.digest != prober.digest

@@ -63,13 +63,15 @@ def test_planted_coefficients_come_back_inside_their_intervals() -> None:
 
 def test_what_is_no_difference_stays_under_the_noise_floor() -> None:
     """A 95% floor: over many comparisons of the base with itself, about one word in twenty stands above it."""
-    alarms, lengths = [], []
+    alarms, farther = [], []
+    toward = np.array([1.0, -2.0, 0.5])
+    _, reach = noise_floor(space(), 50, toward=toward)
     for seed in range(40):
         again = explain(planted([0.0, 0.0, 0.0], seed=100 + seed), PlantedSummarizer(), space(), prompts="q")
         alarms += [w.above_noise for w in again.words]
-        lengths.append(np.linalg.norm(again.coefficients) > again.noise)
+        farther.append(np.asarray(again.position) @ toward / np.linalg.norm(toward) > reach)
     assert np.mean(alarms) < 0.12
-    assert np.mean(lengths) < 0.15
+    assert np.mean(farther) < 0.15
 
 
 def test_a_small_true_difference_stands_above_the_noise_floor() -> None:

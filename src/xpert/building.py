@@ -17,6 +17,7 @@ from xpert.models.generation import Progress
 from xpert.probing.rewriting import Rewriter
 from xpert.space.basis import E_DECOMP, E_ORTHO, Space, grow_over
 from xpert.space.decomposition import FloatArray
+from xpert.space.poles import pair_poles
 from xpert.space.words import merge_candidates
 from xpert.summarizing.calibration import Calibration, calibrate
 from xpert.summarizing.language import LanguageSummarizer
@@ -96,10 +97,13 @@ def build_space(
         calibration = calibrate(summarizer, exact, held_out=held_out, on_progress=on_progress)
         fast = calibration.summarizer
 
-    def vectors_of(words: Sequence[str]) -> FloatArray:
-        others = [word for word in words if word not in exact]
-        rows = dict(zip(others, fast.word_vectors(others), strict=True)) if others else {}
-        return np.stack([exact[word] if word in exact else rows[word] for word in words])
+    words = [word for word, _ in ranked]
+    others = [word for word in words if word not in exact]
+    rows = {**exact, **(dict(zip(others, fast.word_vectors(others), strict=True)) if others else {})}
+    table = dict(zip(words, pair_poles(np.stack([rows[word] for word in words])), strict=True))
+
+    def vectors_of(some: Sequence[str]) -> FloatArray:
+        return np.stack([table[word] for word in some])
 
     space = Space(
         words=(),
@@ -116,6 +120,7 @@ def build_space(
     grown = grow_over(space, found, vectors_of, most_words=most_words)
     if not exact and grown.words:
         grown = _scaled_to_pool(grown, [mean for mean, _ in found])
+    grown = grown.with_axes(np.stack([mean for mean, _ in found]))
     return BuiltSpace(grown, tuple(slow), calibration, embeddings)
 
 
@@ -139,7 +144,7 @@ def exact_vectors(
     on_progress: Progress | None = None,
 ) -> dict[str, FloatArray]:
     """Slow sub-vectors: mean S(unstylized, restyled) over the probe prompts, from the origin; word -> (d,)."""
-    references, exact = prober.references(on_progress), {}
+    references, exact = prober.references(on_progress)[: len(prober.prompts)], {}
     for number, word in enumerate(words, 1):
         exact[word] = summarizer.embed(rewriter.restyle(prober.prompts, references, word)).mean(0) - origin
         if on_progress is not None:

@@ -44,22 +44,28 @@ class Prober:
         return self.settings.digest(self.prompts)
 
     def references(self, on_progress: Progress | None = None) -> list[str]:
-        """The base model's answers, made once."""
+        """The base model's answers, made once: all prompts, as often as the settings say."""
         if self._references is None:
-            self._references = answer(self.base, self.prompts, self.settings, on_progress=on_progress)
+            self._references = self._answers(self.base, 0, on_progress)
         return self._references
 
     def null_pairs(self, on_progress: Progress | None = None) -> list[OutputPair]:
         """The base against itself, another draw: what noise looks like."""
-        again = answer(self.base, self.prompts, self.settings, seed_offset=1, on_progress=on_progress)
-        return pair_up(self.prompts, self.references(on_progress), again)
+        again = self._answers(self.base, 1, on_progress)
+        return pair_up(self.prompts * self.settings.draws, self.references(on_progress), again)
 
     def adapter_pairs(self, adapter: Path, on_progress: Progress | None = None) -> list[OutputPair]:
         """Base and pLLM side by side; the adapter is switched on and off on the base in memory."""
         references = self.references(on_progress)
         with adapted(self.base, adapter) as personalized:
-            responses = answer(personalized, self.prompts, self.settings, on_progress=on_progress)
-        return pair_up(self.prompts, references, responses)
+            responses = self._answers(personalized, 0, on_progress)
+        return pair_up(self.prompts * self.settings.draws, references, responses)
+
+    def _answers(self, model: LoadedModel, offset: int, on_progress: Progress | None) -> list[str]:
+        """Every prompt answered `draws` times; an odd offset gives draws that no even one has."""
+        seeds = (2 * draw + offset for draw in range(self.settings.draws))
+        drawn = (answer(model, self.prompts, self.settings, seed_offset=s, on_progress=on_progress) for s in seeds)
+        return [text for texts in drawn for text in texts]
 
 
 @dataclass

@@ -65,7 +65,8 @@ def explain_embeddings(
     means = space.coefficients(_resampled_means(embeddings, len(embeddings), seed))
     tail = 50 * (1 - interval)
     low, high = np.percentile(means, [tail, 100 - tail], axis=0)
-    floors, noise = noise_floor(space, len(embeddings), interval=interval, seed=seed)
+    place = space.coordinates(embeddings.mean(0))
+    floors, noise = noise_floor(space, len(embeddings), toward=place, interval=interval, seed=seed)
     return Explanation(
         words=tuple(
             WordCoefficient(word=word, coefficient=float(z), low=float(a), high=float(b), floor=float(f))
@@ -74,25 +75,38 @@ def explain_embeddings(
         residual=space.residual(embeddings.mean(0)),
         pairs=len(embeddings),
         noise=noise,
+        coordinates=tuple(map(float, place)),
         interval=interval,
         digests=Digests(base=space.base, summarizer=space.summarizer, prompts=prompts, space=space.digest),
     )
 
 
-def noise_floor(space: Space, pairs: int, *, interval: float = INTERVAL, seed: int = 0) -> tuple[FloatArray, float]:
+def noise_floor(
+    space: Space, pairs: int, *, toward: FloatArray | None = None, interval: float = INTERVAL, seed: int = 0
+) -> tuple[FloatArray, float]:
     """What coefficients reach when the base is compared with itself over `pairs` prompts.
 
     The origin is itself a mean, of the space's m (base, base) pairs, so it errs too: the bootstrap means of
     n pairs are widened by sqrt(1 + n / m). Without that, one comparison in six stands above a 95% floor.
 
+    Args:
+        space: with its (base, base) pairs.
+        pairs: n.
+        toward: a direction in the axes of the space, shape (m,).
+        interval: the quantile.
+        seed: of the bootstrap.
+
     Returns:
-        Quantile of z_k for each word (k,), and of ||z||, over bootstrap means of those pairs.
+        Quantile of z_k for each word (k,), and of the position along `toward` (of the distance from the origin
+        where there is no direction), over bootstrap means of those pairs.
     """
     wider = np.sqrt(1 + pairs / len(space.null))
-    noise = _resampled_means(space.null - space.origin, pairs, seed + 1) * wider
-    means = space.coefficients(space.origin + noise)
-    floors = np.quantile(means, interval, axis=0)
-    return floors, float(np.quantile(np.linalg.norm(means, axis=1), interval))
+    noise = space.origin + _resampled_means(space.null - space.origin, pairs, seed + 1) * wider
+    floors = np.quantile(space.coefficients(noise), interval, axis=0)
+    places = space.coordinates(noise)
+    length = 0.0 if toward is None else float(np.linalg.norm(toward))
+    reached = np.linalg.norm(places, axis=1) if toward is None or length == 0 else places @ toward / length
+    return floors, max(0.0, float(np.quantile(reached, interval)))
 
 
 def _resampled_means(rows: FloatArray, size: int, seed: int) -> FloatArray:

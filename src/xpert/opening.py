@@ -31,7 +31,7 @@ def load_summarizer(setup: PoolSetup, *, device: str = "auto") -> Summarizer:
 def load_prober(setup: PoolSetup, *, device: str = "auto", base: LoadedModel | None = None) -> Prober:
     """The base that a setup names, ready to answer the probe prompts."""
     base = base or load_model(ModelReference(setup.base, revision=setup.base_revision), device=device)
-    probe = ProbeSettings(setup.max_new_tokens, setup.temperature, setup.top_p, setup.seed)
+    probe = ProbeSettings(setup.max_new_tokens, setup.temperature, setup.top_p, setup.seed, setup.draws)
     return Prober(base, settings=probe)
 
 

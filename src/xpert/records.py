@@ -73,7 +73,9 @@ class Explanation(Record):
         words: one entry a word, in the order of the space.
         residual: share of the embedding's length that no word explains, 0 to 1.
         pairs: number n of output pairs.
-        noise: what the length ||z|| reaches when the base is compared with itself at this n.
+        noise: how far the base lies from itself in the direction of this embedding, at this n.
+        coordinates: position along the axes of the space, in units of a full style: the words' span, then what no
+            word says; shape (m,).
         interval: level of the bootstrap interval, e.g. 0.95.
         digests: what it was made with.
     """
@@ -82,6 +84,7 @@ class Explanation(Record):
     residual: float = Field(ge=0)
     pairs: int = Field(ge=1)
     noise: float = Field(ge=0)
+    coordinates: tuple[float, ...] = ()
     interval: float = Field(gt=0, lt=1)
     digests: Digests
 
@@ -89,6 +92,11 @@ class Explanation(Record):
     def coefficients(self) -> tuple[float, ...]:
         """z, in the order of the space; shape (k,)."""
         return tuple(w.coefficient for w in self.words)
+
+    @property
+    def position(self) -> tuple[float, ...]:
+        """What distances are measured between: the coordinates; the coefficients where there are none."""
+        return self.coordinates or self.coefficients
 
     def strongest(self, count: int = 3) -> tuple[WordCoefficient, ...]:
         """The largest positive words that stand above the noise floor, largest first."""
@@ -129,10 +137,9 @@ class Ranked(Record):
 
     Attributes:
         name: name in the pool.
-        distance: 1 - cosine between the coefficients of person and pLLM, each word in units of its spread over the
-            pool: smaller is nearer in kind.
-        gap: ||zu - zi||, in units of a full style.
-        gain: ||zu|| - gap: how much nearer than the base it lies; negative is worse than the base.
+        distance: 1 - cosine between the coordinates of person and pLLM: smaller is nearer in kind.
+        gap: ||cu - ci||, in units of a full style.
+        gain: ||cu|| - gap: how much nearer than the base it lies; negative is worse than the base.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Where to start: the nearest pLLM by coefficients, or the base. Knows explanations only.
+"""Where to start: the nearest pLLM in the space, or the base. Knows explanations only.
 
 Kinds are compared by direction and benefit by length: a pLLM tuned on little stylistic data points the
 right way but is short.
@@ -13,7 +13,6 @@ import numpy as np
 
 from xpert.errors import SpaceError
 from xpert.records import Explanation, PoolRecord, Ranked, Selection
-from xpert.space.decomposition import FloatArray
 from xpert.space.distance import direction_distance, gap
 
 
@@ -23,31 +22,30 @@ def select(
     *,
     reference: Literal["prompts", "continuation", "none"] = "prompts",
 ) -> Selection:
-    """Choose the pLLM whose coefficients are nearest to the person's, or abstain.
+    """Choose the pLLM that lies nearest to the person, or abstain.
 
-    Distance of candidate i: 1 - cos(zu / s, zi / s), where s_k is the spread of word k over the candidates (at
-    least its noise floor), so that a word on which all agree does not decide. Its gain: ||zu|| - ||zu - zi||.
-    The nearest is chosen if its gain is above the noise, the length that the base reaches against itself with
-    as many pairs; otherwise the choice is None: start from the base.
+    Distance of candidate i: 1 - cos(cu, ci), c the coordinates in the space: what the words say and what pLLMs have
+    beyond them. Its gain: ||cu|| - ||cu - ci||. The nearest is chosen if its gain is above the noise, how far
+    the base lies from itself in the person's direction with as many pairs; otherwise the choice is None: start
+    from the base.
 
     Args:
-        person: zu.
+        person: cu.
         candidates: records with an explanation in the same space.
         reference: how the person's reference answers were made, for the record.
 
     Raises:
         SpaceError: a candidate is not explained, or in another space.
     """
-    own = np.asarray(person.coefficients)
-    others = [np.asarray(_explained(record, person).coefficients) for record in candidates]
-    spread = _spread(others, person)
+    own = np.asarray(person.position)
     ranking = []
-    for record, other in zip(candidates, others, strict=True):
+    for record in candidates:
+        other = np.asarray(_explained(record, person).position)
         apart = gap(own, other)
         ranking.append(
             Ranked(
                 name=record.name,
-                distance=direction_distance(own / spread, other / spread),
+                distance=direction_distance(own, other),
                 gap=apart,
                 gain=float(np.linalg.norm(own)) - apart,
             )
@@ -63,12 +61,6 @@ def select(
         person=person,
         reference=reference,
     )
-
-
-def _spread(others: Sequence[FloatArray], person: Explanation) -> FloatArray:
-    """Standard deviation of each coefficient over the candidates, at least its noise floor; shape (k,)."""
-    floors = np.array([max(word.floor, 1e-9) for word in person.words])
-    return np.maximum(np.std(others, axis=0), floors) if others else floors
 
 
 def _explained(record: PoolRecord, person: Explanation) -> Explanation:

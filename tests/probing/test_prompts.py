@@ -27,7 +27,9 @@ def test_the_digest_is_that_of_prompts_and_settings() -> None:
     assert settings.digest(prompts[::-1]) != digest
 
 
-@pytest.mark.parametrize("change", [{"max_new_tokens": 191}, {"temperature": 0.7}, {"top_p": 0.9}, {"seed": 1}])
+@pytest.mark.parametrize(
+    "change", [{"max_new_tokens": 191}, {"temperature": 0.7}, {"top_p": 0.9}, {"seed": 1}, {"draws": 2}]
+)
 def test_any_other_setting_is_another_digest(change: dict[str, float]) -> None:
     prompts = default_prompts()
     assert replace(ProbeSettings(), **change).digest(prompts) != ProbeSettings().digest(prompts)

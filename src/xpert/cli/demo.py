@@ -11,7 +11,7 @@ from xpert.cli.options import Json, Quiet
 
 
 def demo(
-    person: Annotated[str, typer.Argument(metavar="PERSON", help="A sample person: mia, noor, viktor or wen.")] = "mia",
+    person: Annotated[str, typer.Argument(metavar="PERSON", help="A sample person: mia, noor, viktor or wen.")] = "wen",
     report: Annotated[Path, typer.Option("--report", metavar="FILE", help="Where to write the page.")] = Path(
         "xpert-report.html"
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -248,7 +248,7 @@ def _setup(
     if summarizer is not None and encoder is not None:
         raise SettingsError("--summarizer and --encoder name two readers of texts: give one of them")
     assert pool.folder is not None
-    known = read_setup(pool.folder).model_dump() if _has_space(pool) else {"base": base_of(pool)}
+    known: dict[str, Any] = read_setup(pool.folder).model_dump() if _has_space(pool) else {"base": base_of(pool)}
     if base is not None:
         known |= {"base": lasting_name(base), "base_revision": None}
     if summarizer is not None:

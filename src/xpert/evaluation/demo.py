@@ -74,7 +74,7 @@ class DemoResult(Record):
 
 
 def run_demo(
-    person: str = "mia",
+    person: str = "wen",
     *,
     on_progress: Progress | None = None,
     on_step: Callable[[str, TuningStep], None] | None = None,

@@ -29,7 +29,7 @@ class PoolSetup(Record):
         rewriter: who restyles texts for exact sub-vectors: the summarizer, or the base under a style turn.
         contrasts: for the rewriter "base": word -> pairs of styles that differ in that word only.
         exact_words: how many words get exact sub-vectors.
-        max_new_tokens, temperature, top_p, seed: how prompts are answered.
+        max_new_tokens, temperature, top_p, seed, draws: how prompts are answered.
         fast_path_cosine: mean cosine of fast and exact sub-vectors on left-out words, as measured at building.
     """
 
@@ -44,6 +44,7 @@ class PoolSetup(Record):
     temperature: float = Field(default=0.8, ge=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
     seed: int = 0
+    draws: int = Field(default=1, ge=1)
     fast_path_cosine: float | None = None
 
 

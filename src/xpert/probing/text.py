@@ -22,12 +22,20 @@ _START_WORDS = 12
 
 @dataclass(frozen=True, slots=True)
 class ProbeSettings:
-    """How prompts are answered; part of an explanation's identity."""
+    """How prompts are answered; part of an explanation's identity.
+
+    Attributes:
+        max_new_tokens: length at which an answer is cut.
+        temperature, top_p: of sampling; temperature 0 is greedy.
+        seed: of sampling.
+        draws: how often base and pLLM answer every prompt, to average out chance.
+    """
 
     max_new_tokens: int = 192
     temperature: float = 0.8
     top_p: float = 0.95
     seed: int = 0
+    draws: int = 1
 
     def digest(self, prompts: Sequence[str]) -> str:
         """SHA-256 of the prompts and of how they are answered."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from xpert.errors import SpaceError
-from xpert.space.decomposition import FloatArray, decompose, overlap, residual_share
+from xpert.space.decomposition import FloatArray, decompose, orthonormal, overlap, residual_share
 
 E_ORTHO = 0.85
 E_DECOMP = 0.35
+MOST_BEYOND = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,8 @@ class Space:
         prompts: digest of the probe prompts and how they were answered.
         e_ortho: largest cosine with a chosen row that a new word may have.
         e_decomp: residual share at which words are enough.
+        axes: orthonormal rows (m, d): the span of the words, then what pLLMs have that no word says; None: the
+            span of the words alone.
     """
 
     words: tuple[str, ...]
@@ -42,6 +45,7 @@ class Space:
     prompts: str
     e_ortho: float = E_ORTHO
     e_decomp: float = E_DECOMP
+    axes: FloatArray | None = None
 
     @property
     def width(self) -> int:
@@ -50,15 +54,32 @@ class Space:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of words, vectors, origin, noise and identities."""
+        """SHA-256 of words, vectors, origin, noise, axes and identities."""
         whole = hashlib.sha256("\0".join((*self.words, self.summarizer, self.base, self.prompts)).encode())
-        for array in (self.vectors, self.origin, self.null):
+        for array in (self.vectors, self.origin, self.null, self.axes if self.axes is not None else self.vectors[:0]):
             whole.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
         return whole.hexdigest()
 
     def coefficients(self, embeddings: FloatArray) -> FloatArray:
         """z of embeddings (d,) or (n, d), measured from the origin."""
         return decompose(self._centred(embeddings), self.vectors)
+
+    def coordinates(self, embeddings: FloatArray) -> FloatArray:
+        """Position along the axes, in units of a full style; (m,) or (n, m), measured from the origin."""
+        axes = self.axes if self.axes is not None else orthonormal(self.vectors)
+        return np.asarray(self._centred(embeddings) @ axes.T / self.scale)
+
+    def with_axes(self, means: FloatArray, most: int = MOST_BEYOND) -> Space:
+        """This space with axes: the words' span, and the widest directions in which pLLMs go beyond it.
+
+        Args:
+            means: mean embeddings of pLLMs, shape (p, d).
+            most: directions beyond the words, at most.
+        """
+        words = orthonormal(self.vectors)
+        centred = self._centred(means)
+        beyond = orthonormal(centred - centred @ words.T @ words, most, tolerance=1e-3)
+        return replace(self, axes=np.concatenate([words, beyond]))
 
     def residual(self, embedding: FloatArray) -> float:
         """Share of a mean embedding (d,) that no word explains."""
@@ -90,7 +111,7 @@ class Space:
         if not np.isfinite(length) or length == 0.0:
             raise SpaceError(f"sub-vector of {word!r} has length {length}: it says nothing to this summarizer")
         row = (vector * (self.scale / length))[None]
-        return replace(self, words=(*self.words, word), vectors=np.concatenate([self.vectors, row]))
+        return replace(self, words=(*self.words, word), vectors=np.concatenate([self.vectors, row]), axes=None)
 
 
 def grow(

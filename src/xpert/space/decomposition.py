@@ -56,6 +56,17 @@ def residual_share(embedding: FloatArray, vectors: FloatArray) -> float:
     return min(1.0, float(np.linalg.norm(rest)) / length)
 
 
+def orthonormal(rows: FloatArray, most: int | None = None, tolerance: float = 1e-6) -> FloatArray:
+    """An orthonormal basis of the span of rows (n, d), widest direction first; shape (m, d), m <= `most`.
+
+    A direction counts when its singular value is above `tolerance` times the largest.
+    """
+    if len(rows) == 0:
+        return np.zeros((0, rows.shape[1]))
+    _, sizes, directions = np.linalg.svd(rows, full_matrices=False)
+    return np.asarray(directions[sizes > tolerance * sizes[0]][:most] if sizes[0] > 0 else directions[:0])
+
+
 def overlap(vector: FloatArray, vectors: FloatArray) -> float:
     """Largest cosine of a vector with any row, at least 0; 0 without rows.
 

@@ -29,6 +29,8 @@ def save_space(space: Space, file: Path) -> None:
         "e_decomp": repr(space.e_decomp),
     }
     arrays = {"vectors": space.vectors, "origin": space.origin, "null": space.null}
+    if space.axes is not None:
+        arrays["axes"] = space.axes
     payload = save({name: np.ascontiguousarray(array, dtype=np.float64) for name, array in arrays.items()}, facts)
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
@@ -52,6 +54,7 @@ def load_space(file: Path) -> Space:
         with safe_open(str(file), framework="numpy") as opened:
             facts = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in ("vectors", "origin", "null")}
+            arrays["axes"] = opened.get_tensor("axes") if "axes" in opened.keys() else None  # noqa: SIM118
         if facts["format"] != _FORMAT:
             raise SpaceError(f"{file} has format {facts['format']!r}, this version reads {_FORMAT!r}: rebuild it")
         return Space(
