@@ -48,6 +48,17 @@ def test_the_nearest_in_kind_is_chosen_even_when_it_is_weak() -> None:
     assert "expert and concise" in found.reason
 
 
+def test_an_axis_on_which_candidates_hardly_differ_still_has_a_voice() -> None:
+    person = explained([1.0, 0.22, -0.08])
+    pool = [record("a", [1.0, 0.3, 0.1]), record("b", [1.0, 0.0, -0.1]), record("c", [1.0, -0.3, 0.1])]
+    assert select(person, pool[:2]).choice == "a"  # plain cosine: too few to know a spread
+    assert select(person, pool).choice == "b"
+    weak = [record("a", [0.5, 0.15, 0.05]), *pool[1:]]
+    assert [r.distance for r in select(person, weak).ranking] == pytest.approx(
+        [r.distance for r in select(person, pool).ranking]
+    )
+
+
 def test_a_person_like_the_base_starts_from_the_base() -> None:
     found = select(explained([0.03, 0.02, 0.04]), [record("a", [0.9, 0, 0]), record("b", [0, 0.9, 0])])
     assert found.choice is None

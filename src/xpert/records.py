@@ -137,7 +137,8 @@ class Ranked(Record):
 
     Attributes:
         name: name in the pool.
-        distance: 1 - cosine between the coordinates of person and pLLM: smaller is nearer in kind.
+        distance: 1 - cosine between the coordinates of person and pLLM, each axis weighed by its spread over the
+            candidates: smaller is nearer in kind.
         gap: ||cu - ci||, in units of a full style.
         gain: ||cu|| - gap: how much nearer than the base it lies; negative is worse than the base.
     """

@@ -13,7 +13,10 @@ import numpy as np
 
 from xpert.errors import SpaceError
 from xpert.records import Explanation, PoolRecord, Ranked, Selection
+from xpert.space.decomposition import FloatArray
 from xpert.space.distance import direction_distance, gap
+
+LEAST_SPREAD = 0.1
 
 
 def select(
@@ -24,10 +27,11 @@ def select(
 ) -> Selection:
     """Choose the pLLM that lies nearest to the person, or abstain.
 
-    Distance of candidate i: 1 - cos(cu, ci), c the coordinates in the space: what the words say and what pLLMs have
-    beyond them. Its gain: ||cu|| - ||cu - ci||. The nearest is chosen if its gain is above the noise, how far
-    the base lies from itself in the person's direction with as many pairs; otherwise the choice is None: start
-    from the base.
+    Distance of candidate i: 1 - cos(cu / w, ci / w), c the coordinates in the space: what the words say and what
+    pLLMs have beyond them; w is the square root of the spread of each axis over the candidates, so that an axis
+    on which all agree does not decide. Its gain: ||cu|| - ||cu - ci||. The nearest is chosen if its gain is above
+    the noise, how far the base lies from itself in the person's direction with as many pairs; otherwise the
+    choice is None: start from the base.
 
     Args:
         person: cu.
@@ -38,14 +42,15 @@ def select(
         SpaceError: a candidate is not explained, or in another space.
     """
     own = np.asarray(person.position)
+    others = [np.asarray(_explained(record, person).position) for record in candidates]
+    weights = _weights(others)
     ranking = []
-    for record in candidates:
-        other = np.asarray(_explained(record, person).position)
+    for record, other in zip(candidates, others, strict=True):
         apart = gap(own, other)
         ranking.append(
             Ranked(
                 name=record.name,
-                distance=direction_distance(own, other),
+                distance=direction_distance(own / weights, other / weights),
                 gap=apart,
                 gain=float(np.linalg.norm(own)) - apart,
             )
@@ -61,6 +66,17 @@ def select(
         person=person,
         reference=reference,
     )
+
+
+def _weights(others: Sequence[FloatArray]) -> FloatArray | float:
+    """Square root of each axis's spread over the candidates at unit length, at least a tenth of the widest."""
+    lengths = [float(np.linalg.norm(other)) for other in others]
+    if len(others) < 3 or min(lengths) == 0.0:
+        return 1.0
+    spread = np.std([other / length for other, length in zip(others, lengths, strict=True)], axis=0)
+    if not spread.any():
+        return 1.0
+    return np.asarray(np.sqrt(np.maximum(spread, LEAST_SPREAD * spread.max())), dtype=np.float64)
 
 
 def _explained(record: PoolRecord, person: Explanation) -> Explanation:
