@@ -34,7 +34,7 @@ def test_the_demo_tells_its_story_and_writes_its_page(
         assert part in done.out
     assert "from scratch: step" in done.err
     page = (tmp_path / "xpert-report.html").read_text("utf-8")
-    assert "Mia’s texts, in words" in page
+    assert "Wen’s texts, in words" in page
 
 
 @pytest.mark.usefixtures("small_demo")

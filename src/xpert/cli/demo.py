@@ -23,10 +23,10 @@ def demo(
 
     Everything it needs comes with the package; nothing is downloaded.
     """
-    from xpert.cli.sources import page_target, reading
+    from xpert.cli.sources import page_target, reading, sample_person
     from xpert.cli.terminal import Terminal
 
-    terminal, person = Terminal(json, quiet), person.removeprefix("@")
+    terminal, person = Terminal(json, quiet), sample_person(person.removeprefix("@"))
     page = None if no_report else page_target(report)
     if not json:
         from xpert.reporting.bars import pool_view

@@ -66,10 +66,19 @@ def person_samples(data: str, columns: Mapping[str, Any]) -> list[Sample]:
 
     if not data.startswith("@"):
         return read_samples(data, **columns)
+    return read_samples(PEOPLE / f"{sample_person(data[1:])}.jsonl")
+
+
+def sample_person(name: str) -> str:
+    """The name of a sample person, checked before any work.
+
+    Raises:
+        SettingsError: no such sample person.
+    """
     known = people()
-    if data[1:] not in known:
-        raise SettingsError(f"no sample person {data!r}: choose from {', '.join(f'@{name}' for name in sorted(known))}")
-    return read_samples(PEOPLE / f"{data[1:]}.jsonl")
+    if name not in known:
+        raise SettingsError(f"no sample person '@{name}': choose from {', '.join(f'@{n}' for n in sorted(known))}")
+    return name
 
 
 def adapter_folder(folder: Path) -> Path:

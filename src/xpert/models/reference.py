@@ -47,7 +47,7 @@ def folder_digest(folder: Path, patterns: tuple[str, ...]) -> str:
     Remembered within the process by size and time, so that asking twice reads once.
     """
     files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
-    stamp = tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files)
+    stamp = tuple((f.relative_to(folder).as_posix(), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
     return _digest(folder.resolve(), patterns, stamp)
 
 
