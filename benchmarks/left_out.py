@@ -1,6 +1,7 @@
-"""Is a combination of attributes described rightly that the summarizer never saw?
+r"""Is a combination of attributes described rightly that the summarizer never saw?
 
-    python recipes/summarizer.py --styles DIR --base xpert/base --out FOLDER --leave-out 8 --lengths
+    python recipes/summarizer.py --styles DIR --base src/xpert/assets/base --out FOLDER \
+        --leave-out 8 --lengths
     python benchmarks/left_out.py --styles DIR --summarizer FOLDER --style 8 --json OUT [--check]
 
 Rebuilds the embedded pool's space with a summarizer that was trained without one style, then explains the

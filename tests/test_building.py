@@ -31,7 +31,6 @@ BUILD_AND_EXPLAIN = """
 import json, sys
 from pathlib import Path
 from xpert.building import build_space
-from xpert.errors import SpaceError
 from xpert.explainer import Explainer, Prober
 from xpert.models.loading import load_model
 from xpert.models.reference import ModelReference
