@@ -23,10 +23,11 @@ def demo(
 
     Everything it needs comes with the package; nothing is downloaded.
     """
-    from xpert.cli.sources import page_target, reading, sample_person
+    from xpert.cli.sources import page_target, reading
     from xpert.cli.terminal import Terminal
+    from xpert.data import sample_person
 
-    terminal, person = Terminal(json, quiet), sample_person(person.removeprefix("@"))
+    terminal, person = Terminal(json, quiet), sample_person(person.removeprefix("@"), mark="@")
     page = None if no_report else page_target(report)
     if not json:
         from xpert.reporting.bars import pool_view

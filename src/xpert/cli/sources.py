@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from xpert.embedded import EMBEDDED_MODELS, EMBEDDED_POOL, PEOPLE, people
+from xpert.embedded import EMBEDDED_MODELS, EMBEDDED_POOL, PEOPLE
 from xpert.errors import PoolError, SettingsError
 
 if TYPE_CHECKING:
@@ -62,23 +62,11 @@ def person_samples(data: str, columns: Mapping[str, Any]) -> list[Sample]:
         SettingsError: no such sample person.
         DataError: it cannot be read.
     """
-    from xpert.data import read_samples
+    from xpert.data import read_samples, sample_person
 
     if not data.startswith("@"):
         return read_samples(data, **columns)
-    return read_samples(PEOPLE / f"{sample_person(data[1:])}.jsonl")
-
-
-def sample_person(name: str) -> str:
-    """The name of a sample person, checked before any work.
-
-    Raises:
-        SettingsError: no such sample person.
-    """
-    known = people()
-    if name not in known:
-        raise SettingsError(f"no sample person '@{name}': choose from {', '.join(f'@{n}' for n in sorted(known))}")
-    return name
+    return read_samples(PEOPLE / f"{sample_person(data[1:], mark='@')}.jsonl")
 
 
 def adapter_folder(folder: Path) -> Path:

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from xpert.data import read_samples, split_samples
+from xpert.data import read_samples, sample_person, split_samples
 from xpert.device.personalize import select_for
 from xpert.embedded import EMBEDDED_POOL, PEOPLE, people
-from xpert.errors import SettingsError
 from xpert.models.generation import Progress
 from xpert.models.reference import ModelReference
 from xpert.opening import open_explainer
@@ -90,9 +89,7 @@ def run_demo(
         SettingsError: no such sample person.
     """
     began = time.perf_counter()
-    everyone = people()
-    if person not in everyone:
-        raise SettingsError(f"no sample person {person!r}: choose from {', '.join(sorted(everyone))}")
+    told = people()[sample_person(person)]
     samples = read_samples(PEOPLE / f"{person}.jsonl")
     pool = open_pool(EMBEDDED_POOL, read_only=True)
     explainer = open_explainer(EMBEDDED_POOL)
@@ -117,9 +114,9 @@ def run_demo(
     shown = _shown(None, scratch, scratch.best_step, len(train))
     return DemoResult(
         person=person,
-        title=everyone[person]["title"],
+        title=told["title"],
         selected=selection.choice,
-        expected=everyone[person]["expected"],
+        expected=told["expected"],
         pool=tuple(pool.list()),
         selection=selection,
         target_loss=target,
