@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from rich.console import Console
@@ -119,6 +119,25 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
+def write_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to be written atomically: a reader sees the old or the new one, and a block that fails changes nothing.
+
+    Yields a stream that is written aside; at the end of the block it is synced and renamed to `path`, whose folder is
+    made where missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
 def progress() -> Iterator[Show]:
     """A bar a stage on standard error while the block runs; yields what library code calls `on_progress`."""
     with Progress(console=Console(stderr=True), transient=True) as bars:
@@ -188,7 +207,8 @@ def finish(
     if args.json is not None:
         verdicts = [{**asdict(promise), "kept": promise.kept} for promise in promises]
         whole = {"benchmark": name, **results, "promises": verdicts, "machine": machine_facts(device)}
-        _write_json(whole, args.json)
+        with write_whole(args.json) as stream:
+            stream.write(f"{json.dumps(whole, indent=2)}\n".encode())
     missed = [promise for promise in promises if not promise.kept]
     if args.check and missed:
         for promise in missed:
@@ -211,18 +231,3 @@ def _print_tables(name: str, results: Mapping[str, Any], promises: Sequence[Prom
     for promise in promises:
         verdicts.add_row(str(promise), "yes" if promise.kept else "MISSED")
     Console().print(table, *([verdicts] if promises else []))
-
-
-def _write_json(value: Mapping[str, Any], path: Path) -> None:
-    """Write atomically: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            json.dump(value, stream, indent=2)
-            stream.write("\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from common import Promise, add_output_arguments, finish, guarded, progress
+from common import Promise, add_output_arguments, finish, guarded, progress, write_whole
 from pools import DEFAULT_STYLE, Candidate, add_arguments, find_styles, person, tuned_pools
 
 from xpert.embedded import EMBEDDED_POOL
@@ -87,8 +87,8 @@ def explained_candidates(
     for number, (candidate, told) in enumerate(
         zip(missing, workers.run([Work(adapter=folders[c]) for c in missing]), strict=True), 1
     ):
-        kept[candidate].parent.mkdir(parents=True, exist_ok=True)
-        kept[candidate].write_text(str(told))
+        with write_whole(kept[candidate]) as stream:
+            stream.write(str(told).encode())
         show("explaining pLLMs", number, len(missing))
     records = {}
     for candidate, folder in folders.items():
@@ -102,7 +102,7 @@ def explained_candidates(
             target_modules=facts.target_modules,
             size_bytes=facts.size_bytes,
             created="",
-            explanation=Explanation.model_validate_json(kept[candidate].read_text()),
+            explanation=Explanation.model_validate_json(kept[candidate].read_text("utf-8")),
         )
     return records
 
@@ -119,8 +119,8 @@ def embedded_people(
     missing = [key for key in people if not kept[key].is_file()]
     embedded = workers.run([Work(samples=tuple(people[key])) for key in missing])
     for number, (key, rows) in enumerate(zip(missing, embedded, strict=True), 1):
-        kept[key].parent.mkdir(parents=True, exist_ok=True)
-        np.save(kept[key], rows)
+        with write_whole(kept[key]) as stream:
+            np.save(stream, rows)
         show(stage, number, len(missing))
     return {key: np.load(file) for key, file in kept.items()}
 

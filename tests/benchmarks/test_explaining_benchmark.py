@@ -1,34 +1,13 @@
 """The benchmark of explaining runs, tells what was promised, and says no where a promise is missed."""
 
 import argparse
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
 from xpert.testing.tiny import tiny_adapter, tiny_base
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch):
-    """Import a benchmark as it finds itself when it is run: with its own folder first on the path."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(__import__("sys").modules, spec.name, module)  # dataclasses look themselves up
-        spec.loader.exec_module(module)
-        return module
-
-    return load
 
 
 def arguments(json_path: Path | None = None, check: bool = False) -> argparse.Namespace:
@@ -128,6 +107,33 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(load, tmp_path: Path
         common.finish("planted", {"a": object()}, [], arguments(tmp_path / "out.json"))
     assert (tmp_path / "out.json").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_a_file_is_seen_whole_or_not_at_all(load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    common = load("common")
+    file = tmp_path / "made" / "kept.txt"
+
+    def half() -> None:
+        with common.write_whole(file) as stream:
+            stream.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        half()
+    assert list(file.parent.iterdir()) == []
+    with common.write_whole(file) as stream:
+        stream.write(b"old")
+        assert not file.exists()
+    synced = []
+    monkeypatch.setattr(common.os, "fsync", lambda _: synced.append(file.read_bytes()))
+    with common.write_whole(file) as stream:
+        stream.write(b"new")
+    assert synced == [b"old"]  # the bytes are on the disk before the name is
+    assert file.read_bytes() == b"new"
+    with pytest.raises(KeyboardInterrupt):
+        half()
+    assert file.read_bytes() == b"new"
+    assert [path.name for path in file.parent.iterdir()] == ["kept.txt"]
 
 
 def test_the_clock_and_the_machines_rate_are_plausible(load) -> None:

@@ -5,10 +5,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NoReturn
 
+import numpy as np
 import pytest
 
 from xpert.embedded import PEOPLE
+from xpert.records import Sample
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "selection.py"
 STYLES = {"0": "mia", "long-words": "viktor", "short-words": "wen"}
@@ -42,6 +46,49 @@ def test_people_of_planted_styles_find_their_own(tmp_path: Path) -> None:
     assert told["accuracy_by_similarity"]["100"]["mean"] == 1.0
     assert set(told["accuracy_by_samples"]) == {"5", "10", "20", "50"}
     assert len(list((tmp_path / "cache" / "pllms").iterdir())) == 2
+
+
+class PlantedWorkers:
+    """Workers that answer at once, and count what they were asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def run(self, work):
+        for one in work:
+            self.asked += 1
+            yield "{}" if one.adapter is not None else np.full((len(one.samples), 2), float(self.asked))
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_what_cannot_be_written_whole_is_not_kept(load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    selection, workers, space = load("selection"), PlantedWorkers(), SimpleNamespace(digest="d" * 64)
+    people = {(style, 0): [Sample("Say it", style)] for style in ("a", "b")}
+
+    def embedded():
+        return selection.embedded_people(workers, space, people, tmp_path, "people", lambda *_: None)
+
+    def full(_: int) -> NoReturn:
+        raise OSError("no space left on the device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="no space left"):
+            embedded()
+        with pytest.raises(OSError, match="no space left"):
+            folders = {selection.Candidate("a", 90, 0): tmp_path / "pllm"}
+            selection.explained_candidates(workers, space, folders, tmp_path, lambda *_: None)
+    assert files(tmp_path) == []
+    workers.asked = 0
+    first, again = embedded(), embedded()
+    assert workers.asked == 2
+    for number, key in enumerate(people, 1):
+        assert np.array_equal(first[key], np.full((1, 2), float(number)))
+        assert np.array_equal(again[key], first[key])
+    assert {path.suffix for path in files(tmp_path)} == {".npy"}
 
 
 @pytest.mark.parametrize("missing", ["0_train.jsonl.gz", "long-words_test.jsonl.gz"])
