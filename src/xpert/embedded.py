@@ -10,7 +10,11 @@ from typing import TypedDict
 ASSETS = Path(str(files("xpert"))) / "assets"
 # Names that are understood wherever a model's name or folder is.
 EMBEDDED_MODELS = {"xpert/base": ASSETS / "base", "xpert/summarizer": ASSETS / "summarizer"}
+EMBEDDED_PIPELINES = {"xpert/diffusion": ASSETS / "diffusion"}
+EMBEDDED_CLIPS = {"xpert/clip": ASSETS / "clip"}
 EMBEDDED_POOL = ASSETS / "pool"
+EMBEDDED_IMAGE_POOL = ASSETS / "image-pool"
+EMBEDDED_CAPTIONS = ASSETS / "diffusion" / "captions.txt"
 PEOPLE = ASSETS / "people"
 
 

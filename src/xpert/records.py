@@ -6,6 +6,7 @@ Legend: n pairs, d width of an embedding, k words of a space.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,6 +27,21 @@ class OutputPair:
     prompt: str
     reference: str
     response: str
+
+
+@dataclass(frozen=True, slots=True)
+class PicturePair:
+    """What two image models painted for one caption from the same noise, or a person's picture beside the base's.
+
+    `reference` is the file of the base model's picture, `response` that of the other.
+    """
+
+    prompt: str
+    reference: Path
+    response: Path
+
+
+Pair = OutputPair | PicturePair
 
 
 class Record(BaseModel):
@@ -112,8 +128,8 @@ class PoolRecord(Record):
         adapter: SHA-256 over the adapter's files.
         base: digest of the base model that the adapter belongs to.
         base_name: name or folder of that base, for people.
-        rank: LoRA rank r.
-        target_modules: sorted names of the adapted layers.
+        rank: LoRA rank r; 0 where all weights of a U-Net are kept.
+        target_modules: sorted names of the adapted layers; empty where it is all of them.
         size_bytes: bytes of all files.
         created: ISO 8601, UTC.
         explanation: None until explained.

@@ -96,7 +96,7 @@ def _inspect(folder: Path) -> AdapterFacts:
     shapes = {entry.name: entry.shape for entry in entries}
     _pairs(shapes, folder / WEIGHTS)
     check_finite(folder / WEIGHTS, entries)
-    card = _card(folder / CARD)
+    card = card_facts(folder / CARD)
     present = [folder / name for name in (*ADAPTER_FILES, CARD) if (folder / name).is_file()]
     return AdapterFacts(
         folder=folder,
@@ -107,8 +107,8 @@ def _inspect(folder: Path) -> AdapterFacts:
         target_modules=settings.target_modules,
         shapes=shapes,
         size_bytes=sum(file.stat().st_size for file in present),
-        base_digest=_card_digest(card, "base_sha256"),
-        tokenizer_digest=_card_digest(card, "tokenizer_sha256"),
+        base_digest=card_digest(card, "base_sha256"),
+        tokenizer_digest=card_digest(card, "tokenizer_sha256"),
         settings=settings,
     )
 
@@ -142,7 +142,7 @@ def _pairs(shapes: Mapping[str, tuple[int, ...]], path: Path) -> dict[str, _Pair
     return pairs
 
 
-def _card(path: Path) -> Mapping[str, Any]:
+def card_facts(path: Path) -> Mapping[str, Any]:
     """The `xpert` mapping of a model card; a missing or broken card says nothing."""
     import yaml
 
@@ -161,7 +161,8 @@ def _card(path: Path) -> Mapping[str, Any]:
     return own if isinstance(own, dict) else {}
 
 
-def _card_digest(card: Mapping[str, Any], key: str) -> str | None:
+def card_digest(card: Mapping[str, Any], key: str) -> str | None:
+    """A digest that a card states under a key; None where it states none, or no digest."""
     value = card.get(key)
     return value.lower() if isinstance(value, str) and _DIGEST.fullmatch(value.lower()) else None
 

@@ -129,6 +129,19 @@ def _read_header(stream: BinaryIO, size: int, path: Path) -> tuple[TensorEntry, 
     return tuple(entries)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The `__metadata__` of a file whose header passes `read_header`.
+
+    Raises:
+        MissingModelError, DamagedModelError: as `read_header`.
+    """
+    read_header(path)
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        metadata: dict[str, str] = strict_json(stream.read(length), f"the header of {path}").get("__metadata__", {})
+    return metadata
+
+
 def _order(entry: TensorEntry) -> tuple[int, int]:
     return entry.start, entry.stop
 

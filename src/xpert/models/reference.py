@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from xpert.embedded import EMBEDDED_MODELS
 from xpert.errors import MissingModelError
@@ -20,7 +21,11 @@ _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "m
 
 @dataclass(frozen=True, slots=True)
 class ModelReference:
-    """A causal LM by hub name or folder, with an optional adapter folder and hub revision."""
+    """A model by hub name or folder, with an optional adapter folder and hub revision.
+
+    The model is a causal LM or, for pictures, a diffusers pipeline; a pipeline's adapter is a folder with LoRA weights
+    or with a whole U-Net.
+    """
 
     model: str
     adapter: str | None = None
@@ -70,15 +75,30 @@ def resolve_folder(model: str, revision: str | None = None) -> Path:
         raise MissingModelError(
             f"no model folder {folder}: check the path, or give a Hugging Face name such as Qwen/Qwen3-0.6B"
         )
+    return hub_snapshot(model, revision, ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"])
+
+
+def hub_snapshot(model: str, revision: str | None, wanted: list[str], unwanted: list[str] | None = None) -> Path:
+    """The snapshot of a hub name in the local cache, downloaded where it is not there yet.
+
+    Args:
+        model: hub name.
+        revision: of it.
+        wanted: patterns of the files that are needed.
+        unwanted: patterns of files that are left out.
+
+    Raises:
+        MissingModelError: the hub has no such name or cannot be reached.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+    chosen: dict[str, Any] = {"revision": revision, "allow_patterns": wanted, "ignore_patterns": unwanted}
     try:
         try:
-            return Path(snapshot_download(model, revision=revision, allow_patterns=wanted, local_files_only=True))
+            return Path(snapshot_download(model, local_files_only=True, **chosen))
         except LocalEntryNotFoundError:
-            return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
+            return Path(snapshot_download(model, **chosen))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise MissingModelError(
             f"model {model!r} is neither a folder here nor in the local Hugging Face cache, and the hub did not "

@@ -1,0 +1,267 @@
+"""What personalizes a diffusion pipeline, on disk: LoRA matrices of its U-Net, or a whole U-Net.
+
+Knows files, names and shapes; never unpickles, never imports what a file names. A LoRA adds (alpha / r) B A to the
+weights of the layers it targets. LoRAs of text encoders, DoRA and other formats than diffusers' own are refused: they
+could be neither merged nor compared as a difference of the U-Net.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from xpert.errors import DamagedModelError, MismatchError, MissingModelError
+from xpert.models.adapters import CARD, card_digest, card_facts
+from xpert.models.headers import check_finite, read_header, read_metadata, strict_json
+from xpert.models.pipelines import pipeline_digest
+from xpert.models.reference import folder_digest
+
+LORA_WEIGHTS = "pytorch_lora_weights.safetensors"
+UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
+UNET_CONFIG = "config.json"
+ImageAdapterKind = Literal["image-lora", "unet"]
+
+_TENSOR = re.compile(r"unet\.(?P<module>.+)\.(?:lora_(?P<side>[AB])|lora\.(?P<old>down|up))\.weight")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAdapterFacts:
+    """What the files of an image adapter say.
+
+    Attributes:
+        folder: where they lie.
+        kind: "image-lora" or "unet".
+        files: names of the files that make it; its digest covers their names and contents, not the card.
+        digest: SHA-256 over those.
+        rank: largest LoRA rank; 0 for a whole U-Net.
+        scale: alpha / r of a LoRA, 1 for a U-Net.
+        target_modules: sorted last names of the adapted layers; empty for a U-Net.
+        shapes: tensor name -> shape.
+        size_bytes: bytes of the files and, where there is one, of the card.
+        base_digest: `base_sha256` of the card, None where it has none.
+    """
+
+    folder: Path
+    kind: ImageAdapterKind
+    files: tuple[str, ...]
+    digest: str
+    rank: int
+    scale: float
+    target_modules: tuple[str, ...]
+    shapes: dict[str, tuple[int, ...]]
+    size_bytes: int
+    base_digest: str | None
+
+    @property
+    def weights(self) -> Path:
+        """The file of the tensors."""
+        return self.folder / (LORA_WEIGHTS if self.kind == "image-lora" else UNET_WEIGHTS)
+
+
+def is_image_adapter(folder: Path) -> bool:
+    """Whether a folder holds something that personalizes a pipeline: a LoRA, a U-Net, or a pipeline around one."""
+    return any((folder / name).is_file() for name in (LORA_WEIGHTS, UNET_WEIGHTS, f"unet/{UNET_WEIGHTS}"))
+
+
+def inspect_image_adapter(folder: Path) -> ImageAdapterFacts:
+    """Read the header, the configuration and the card of an image adapter, and look for NaN; loads no model.
+
+    Of a whole pipeline, its U-Net is the adapter.
+
+    Raises:
+        MissingModelError: no such folder, or a file of it is missing or cannot be read.
+        DamagedModelError: another format, a header that lies, NaN or infinite numbers.
+    """
+    try:
+        return _inspect(folder)
+    except OSError as error:
+        raise MissingModelError(
+            f"{folder} cannot be read ({error.strerror or error}): check path and rights"
+        ) from error
+
+
+def _inspect(folder: Path) -> ImageAdapterFacts:
+    if not folder.is_dir():
+        raise MissingModelError(f"no adapter folder {folder}: give the folder that `xpert image tune` wrote")
+    card, card_size = folder / CARD, 0
+    if card.is_file():
+        card_size = card.stat().st_size
+    base_digest = card_digest(card_facts(card), "base_sha256")
+    if (folder / "unet" / UNET_WEIGHTS).is_file():
+        folder = folder / "unet"
+    kind: ImageAdapterKind = "image-lora" if (folder / LORA_WEIGHTS).is_file() else "unet"
+    files = (LORA_WEIGHTS,) if kind == "image-lora" else (UNET_CONFIG, UNET_WEIGHTS)
+    for name in files:
+        if not (folder / name).is_file():
+            pickled = sorted(p.name for p in folder.glob("*.bin"))
+            hint = f" (there is {', '.join(pickled)}, but unpickling runs code and is refused)" if pickled else ""
+            raise MissingModelError(
+                f"{folder} holds no {name}{hint}: give a folder with {LORA_WEIGHTS}, or one with {UNET_CONFIG} and "
+                f"{UNET_WEIGHTS}, as diffusers writes them"
+            )
+    entries = read_header(folder / files[-1])
+    shapes = {entry.name: entry.shape for entry in entries}
+    check_finite(folder / files[-1], entries)
+    rank, scale = 0, 1.0
+    targets: tuple[str, ...] = ()
+    if kind == "image-lora":
+        layers = lora_layers(shapes, folder / files[-1])
+        rank = max(a[0] for a, _ in layers.values())
+        scale = _scale(folder / files[-1])
+        targets = tuple(sorted({_short(module) for module in layers}))
+    return ImageAdapterFacts(
+        folder=folder,
+        kind=kind,
+        files=files,
+        digest=folder_digest(folder, files),
+        rank=rank,
+        scale=scale,
+        target_modules=targets,
+        shapes=shapes,
+        size_bytes=sum((folder / name).stat().st_size for name in files) + card_size,
+        base_digest=base_digest,
+    )
+
+
+def _short(module: str) -> str:
+    """The part of a layer's name that people put into a list of targets: to_q, to_out.0, conv1."""
+    parts = module.split(".")
+    return ".".join(parts[-2:]) if parts[-1].isdigit() else parts[-1]
+
+
+def lora_key(name: str) -> tuple[str, str] | None:
+    """(layer, "A" or "B") of a tensor's name in diffusers' LoRA formats; None where it is none."""
+    found = _TENSOR.fullmatch(name)
+    if found is None:
+        return None
+    return found["module"], found["side"] or {"down": "A", "up": "B"}[found["old"]]
+
+
+Shape = tuple[int, ...]
+
+
+def lora_layers(shapes: dict[str, Shape], path: Path) -> dict[str, tuple[Shape, Shape]]:
+    """Layer -> shapes of its A and B.
+
+    Raises:
+        DamagedModelError: a tensor that is neither, or an A without B.
+    """
+    sides: dict[str, dict[str, Shape]] = {}
+    for name, shape in shapes.items():
+        key = lora_key(name)
+        if key is None:
+            raise DamagedModelError(
+                f"{path}: tensor {name!r} is neither A nor B of a layer of the U-Net; only diffusers' own LoRA format "
+                "for the U-Net is read: convert it by loading it into a pipeline and `save_lora_weights`"
+            )
+        sides.setdefault(key[0], {})[key[1]] = shape
+    if not sides:
+        raise DamagedModelError(f"{path} holds no tensors: save the adapter again")
+    for module, found in sides.items():
+        if found.keys() != {"A", "B"}:
+            raise DamagedModelError(f"{path}: layer {module!r} needs one A and one B: save the adapter again")
+    return {module: (found["A"], found["B"]) for module, found in sides.items()}
+
+
+def _scale(path: Path) -> float:
+    """alpha / r, as diffusers reads it: from the file's metadata, 1 where it has none."""
+    raw = read_metadata(path).get("lora_adapter_metadata")
+    if raw is None:
+        return 1.0
+    stated = strict_json(raw.encode("utf-8"), f"the metadata of {path}")
+    rank, alpha = stated.get("unet.r"), stated.get("unet.lora_alpha")
+    own = [stated.get(f"unet.{key}") for key in ("rank_pattern", "alpha_pattern", "use_dora", "use_rslora")]
+    if any(own):
+        raise DamagedModelError(
+            f"{path} gives single layers a rank or alpha of their own, or uses DoRA or rsLoRA: save it as a plain LoRA"
+        )
+    if rank is None or alpha is None:
+        return 1.0
+    if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1:
+        raise DamagedModelError(f"{path} states rank {rank!r} and alpha {alpha!r}: two numbers are needed")
+    return float(alpha) / rank
+
+
+@lru_cache(maxsize=8)
+def _unet_shapes(folder: Path, digest: str) -> dict[str, tuple[int, ...]]:
+    """Tensor name -> shape of a base's U-Net, built on torch's meta device; remembered by the base's digest."""
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    config = strict_json((folder / UNET_CONFIG).read_bytes(), str(folder / UNET_CONFIG))
+    try:
+        with torch.device("meta"):
+            unet: Any = UNet2DConditionModel.from_config(config)
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise DamagedModelError(f"no U-Net can be built from {folder / UNET_CONFIG} ({error})") from error
+    return {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
+
+
+def check_image_fit(facts: ImageAdapterFacts, base_folder: Path) -> None:
+    """Refuse an image adapter that does not belong to a pipeline.
+
+    Compared are the digest of the base where the adapter's card has it, then the shapes of all tensors against the
+    base's U-Net: A (r, in, ...) and B (out, r, ...) of every adapted layer, or every tensor of a whole U-Net.
+
+    Raises:
+        MismatchError: the text names what differs.
+    """
+    digest = pipeline_digest(base_folder)
+    if facts.base_digest is not None and facts.base_digest != digest:
+        raise MismatchError(
+            f"image adapter {facts.folder} was tuned on base {facts.base_digest[:12]}…, but {base_folder} is "
+            f"{digest[:12]}…: give the pipeline that it was tuned on"
+        )
+    wanted = _unet_shapes(base_folder / "unet", digest)
+    faults = _lora_faults(facts, wanted) if facts.kind == "image-lora" else _unet_faults(facts, wanted)
+    if faults:
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        raise MismatchError(
+            f"image adapter {facts.folder} does not fit base {base_folder}: {'; '.join(faults[:3])}{more}: give the "
+            "pipeline that it was tuned on"
+        )
+
+
+def _lora_faults(facts: ImageAdapterFacts, wanted: dict[str, tuple[int, ...]]) -> list[str]:
+    faults = []
+    for module, (a, b) in lora_layers(facts.shapes, facts.weights).items():
+        weight = wanted.get(f"{module}.weight")
+        if weight is None:
+            faults.append(f"it has tensors for {module!r}, which is no layer of the U-Net")
+        elif len(a) != len(weight) or len(b) != len(weight) or (a[1:], b[0], b[1]) != (weight[1:], weight[0], a[0]):
+            faults.append(f"A and B of {module!r} have shapes {a} and {b}, its layer has {weight}")
+    return faults
+
+
+def _unet_faults(facts: ImageAdapterFacts, wanted: dict[str, tuple[int, ...]]) -> list[str]:
+    faults = [f"it lacks {name!r}" for name in wanted if name not in facts.shapes]
+    for name, shape in facts.shapes.items():
+        if name not in wanted:
+            faults.append(f"it has {name!r}, which the base does not have")
+        elif wanted[name] != shape:
+            faults.append(f"{name!r} has shape {shape}, the base has {wanted[name]}")
+    return faults
+
+
+def attach_image_adapter(pipeline: Any, facts: ImageAdapterFacts) -> None:
+    """Put a checked adapter on a pipeline in memory: its LoRA matrices, or its U-Net in place of the base's.
+
+    Raises:
+        DamagedModelError: the files cannot be read.
+    """
+    from diffusers import UNet2DConditionModel
+
+    try:
+        if facts.kind == "image-lora":
+            pipeline.load_lora_weights(str(facts.folder), weight_name=LORA_WEIGHTS, adapter_name="personal")
+        else:
+            unet = UNet2DConditionModel.from_pretrained(
+                str(facts.folder), dtype=pipeline.unet.dtype, use_safetensors=True, local_files_only=True
+            )
+            pipeline.register_modules(unet=unet.to(pipeline.unet.device))
+    except (OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
+        raise DamagedModelError(f"image adapter {facts.folder} cannot be read ({error}): save it again") from error

@@ -1,0 +1,114 @@
+"""Diffusers pipelines on disk: where they lie, what they are, and how they are read.
+
+Knows diffusers; never sees personal data. Only Stable Diffusion 1.x, 2.x and XL are opened: text-to-image pipelines
+whose denoiser is a U-Net. Weights are read from safetensors only, and no code that comes with a model is run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xpert.embedded import EMBEDDED_PIPELINES
+from xpert.errors import DamagedModelError, MissingModelError
+from xpert.models.headers import strict_json
+from xpert.models.reference import folder_digest, hub_snapshot
+
+INDEX = "model_index.json"
+PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+_COUNTED = (INDEX, "*/*.safetensors", "*/*.safetensors.index.json", "*/config.json", "*/*_config.json")
+_WANTED = ["*.json", "*.txt", "*.safetensors", "*.model"]
+_UNWANTED = ["*.fp16.*", "*non_ema*", "*ema_only*", "safety_checker/*", "v1-*", "v2-*", "sd_xl*", "*_pruned*"]
+
+
+def is_pipeline(folder: Path) -> bool:
+    """Whether a folder holds a whole pipeline."""
+    return (folder / INDEX).is_file()
+
+
+def resolve_pipeline(model: str, revision: str | None = None) -> Path:
+    """The local folder of a pipeline: the folder itself, or the hub's snapshot in the local cache.
+
+    Raises:
+        MissingModelError: no such folder, no pipeline in it, or the hub does not give it.
+        DamagedModelError: not a pipeline that is known here, such as one without a U-Net.
+    """
+    folder = EMBEDDED_PIPELINES.get(model, Path(model).expanduser())
+    if folder.is_dir():
+        if not is_pipeline(folder):
+            raise MissingModelError(
+                f"{folder} holds no {INDEX}: it is no diffusers pipeline; give the folder that `save_pretrained` wrote"
+            )
+        folder = folder.resolve()
+    elif model in EMBEDDED_PIPELINES:
+        raise MissingModelError(f"{model} comes with the package, but {folder} is not there: install xpert again")
+    elif folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
+        raise MissingModelError(
+            f"no pipeline folder {folder}: check the path, or give a Hugging Face name of a Stable Diffusion pipeline"
+        )
+    else:
+        folder = hub_snapshot(model, revision, _WANTED, _UNWANTED)
+    check_pipeline(folder)
+    return folder
+
+
+def check_pipeline(folder: Path) -> str:
+    """The class of a pipeline, refused before any weight is read where it cannot be used.
+
+    Raises:
+        MissingModelError: a part of it is missing.
+        DamagedModelError: its index cannot be read, or it is of another kind: without a U-Net, with code of its own.
+    """
+    file = folder / INDEX
+    if not file.is_file():
+        raise MissingModelError(f"{folder} holds no {INDEX}: it is no diffusers pipeline")
+    index = strict_json(file.read_bytes(), str(file))
+    name = index.get("_class_name")
+    if "unet" not in index or name not in PIPELINES:
+        parts = ", ".join(sorted(key for key in index if not key.startswith("_")))
+        without = "" if "unet" in index else " without a U-Net"
+        raise DamagedModelError(
+            f"{folder} is a {name}{without} (parts: {parts}); known are {' and '.join(PIPELINES)}: give a Stable "
+            "Diffusion 1.x, 2.x or XL pipeline"
+        )
+    for part in ("unet", "vae", "text_encoder"):
+        if not any((folder / part).glob("*.safetensors")):
+            raise MissingModelError(
+                f"{folder / part} holds no .safetensors file: convert the pipeline with "
+                "`save_pretrained(..., safe_serialization=True)` (pickled weights are refused)"
+            )
+    return str(name)
+
+
+def pipeline_digest(folder: Path) -> str:
+    """SHA-256 over weights and configurations of a pipeline folder."""
+    return folder_digest(folder, _COUNTED)
+
+
+def pipeline_class(folder: Path) -> Any:
+    """The diffusers class of a checked pipeline folder."""
+    import diffusers
+
+    return getattr(diffusers, check_pipeline(folder))
+
+
+def read_pipeline(folder: Path, dtype: torch.dtype, **parts: Any) -> Any:
+    """Load a pipeline from its folder; `parts` replace those of the folder, such as `unet=...`.
+
+    Raises:
+        DamagedModelError: its files cannot be read.
+    """
+    index = strict_json((folder / INDEX).read_bytes(), str(folder / INDEX))
+    unused: dict[str, Any] = dict.fromkeys(set(index) & {"safety_checker", "feature_extractor", "image_encoder"})
+    if "safety_checker" in unused:
+        unused["requires_safety_checker"] = False
+    try:
+        pipeline = pipeline_class(folder).from_pretrained(
+            str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, **{**unused, **parts}
+        )
+    except Exception as error:  # damage shows as many things: SafetensorError, RuntimeError on shapes, OSError
+        raise DamagedModelError(f"pipeline {folder} cannot be read ({error}): download or save it again") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
