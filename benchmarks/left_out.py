@@ -12,6 +12,7 @@ is true of the style, and no contrary word stands above the noise.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -26,15 +27,8 @@ from xpert.pool import open_pool
 from xpert.pool.setup import read_setup
 from xpert.records import Explanation
 
-ATTRIBUTES = {
-    "1": "elementary-humorous-concise",
-    "2": "elementary-neutral-concise",
-    "3": "elementary-humorous-detailed",
-    "4": "elementary-neutral-detailed",
-    "6": "expert-neutral-concise",
-    "7": "expert-humorous-detailed",
-    "8": "expert-neutral-detailed",
-}
+STYLES = Path(__file__).parents[1] / "recipes" / "styles.json"
+NAMES = {style: "-".join(words) for style, words in json.loads(STYLES.read_text("utf-8")).items()}
 
 
 def above_noise(explanation: Explanation) -> dict[str, float]:
@@ -52,11 +46,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--styles", type=Path, required=True, help="the released style data")
     parser.add_argument("--summarizer", required=True, help="folder of a summarizer trained without the style")
-    parser.add_argument("--style", default="8", choices=sorted(ATTRIBUTES), help="the style that was left out")
+    parser.add_argument("--style", default="8", choices=sorted(NAMES), help="the style that was left out")
     parser.add_argument("--seeds", type=int, default=5, help="number of draws of people")
     add_output_arguments(parser)
     args = parser.parse_args()
-    name = ATTRIBUTES[args.style]
+    name = NAMES[args.style]
     with tempfile.TemporaryDirectory() as room, progress() as show:
         folder = Path(shutil.copytree(EMBEDDED_POOL, Path(room) / "pool"))
         setup = read_setup(folder).model_copy(update={"summarizer": str(Path(args.summarizer).resolve())})

@@ -11,15 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_STYLE = "0"
-ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "1": ("elementary", "humorous", "concise"),
-    "2": ("elementary", "neutral", "concise"),
-    "3": ("elementary", "humorous", "detailed"),
-    "4": ("elementary", "neutral", "detailed"),
-    "6": ("expert", "neutral", "concise"),
-    "7": ("expert", "humorous", "detailed"),
-    "8": ("expert", "neutral", "detailed"),
-}
+STYLES = Path(__file__).with_name("styles.json")
+ATTRIBUTES: dict[str, tuple[str, ...]] = {s: tuple(words) for s, words in json.loads(STYLES.read_text("utf-8")).items()}
 WORDS = ("elementary", "expert", "humorous", "neutral", "concise", "detailed")
 CONTRARY = {
     "elementary": "expert",
