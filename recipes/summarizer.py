@@ -226,35 +226,47 @@ def make_answers(corpus: Corpus, base, tokenizer, rng: random.Random, count: int
     corpus.plain_pairs = [(text, row.response) for text, row in zip(texts, rows, strict=True)]
 
 
-def train(
-    model,
-    tokenizer,
-    corpus: Corpus,
-    stage: int,
-    steps: int,
-    lr: float,
-    checks,
-    out: Path,
-    seed: int,
-    axes: float,
-    lengths: bool,
-) -> list[dict]:
-    rng = random.Random(seed + stage)
+@dataclass(frozen=True)
+class Stage:
+    """How one stage is trained.
+
+    Attributes:
+        number: 1, 2 or 3.
+        steps: of the optimizer.
+        lr: learning rate after warming up.
+        seed: of the draws; each stage has its own.
+        axes: weight of `axis_loss`.
+        lengths: tell two texts of one manner apart by length.
+    """
+
+    number: int
+    steps: int
+    lr: float
+    seed: int
+    axes: float
+    lengths: bool = False
+
+
+def train(model, tokenizer, corpus: Corpus, stage: Stage, checks, out: Path) -> list[dict]:
+    """Train the model one stage on, save it in `out` at every report, and return the reports."""
+    rng = random.Random(stage.seed + stage.number)
     words = [tokenizer.convert_tokens_to_ids(w) for w in WORDS]
     closing = [tokenizer.convert_tokens_to_ids(tag) for tag in ("</unstylized>", "</personalized>")]
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}], lr=lr, betas=(0.9, 0.98)
+        [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}],
+        lr=stage.lr,
+        betas=(0.9, 0.98),
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min((s + 1) / 60, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * s / steps)))
+        optimizer, lambda s: min((s + 1) / 60, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * s / stage.steps)))
     )
     started, log, average, queue = time.perf_counter(), [], None, []
     model.train()
-    for step in range(1, steps + 1):
+    for step in range(1, stage.steps + 1):
         if not queue:
-            drawn = [draw(corpus, rng, stage, lengths) for _ in range(16 * 8)]
+            drawn = [draw(corpus, rng, stage.number, stage.lengths) for _ in range(16 * 8)]
             items = sorted(
                 ((encode(tokenizer, q), goal, sides) for q, goal, sides in drawn), key=lambda item: len(item[0])
             )
@@ -263,7 +275,7 @@ def train(
         group = queue.pop()
         ids, mask = collate([q for q, _, _ in group])
         goals = torch.tensor([goal for _, goal, _ in group])
-        with_text = step < 0.6 * steps and stage == 1
+        with_text = step < 0.6 * stage.steps and stage.number == 1
         answer = torch.tensor(words)[torch.multinomial(goals, 1)]
         hidden = model.model(
             input_ids=torch.cat([ids, answer], 1), attention_mask=torch.cat([mask, torch.ones_like(answer)], 1)
@@ -273,7 +285,7 @@ def train(
         loss = -(goals * log_softmax(logits, -1)[:, words]).sum(-1).mean()
         # Each text alone is described where it closes: without this, comparing is learned late.
         total, asked = (
-            loss + axes * axis_loss(logits[:, words], goals),
+            loss + stage.axes * axis_loss(logits[:, words], goals),
             [i for i, (_, _, sides) in enumerate(group) if sides is not None],
         )
         for side, tag in enumerate(closing if asked else ()):
@@ -281,8 +293,8 @@ def train(
             logits = model.lm_head(hidden[asked, place])
             wanted = torch.tensor([group[i][2][side] for i in asked])
             total = total - 0.5 * (wanted * log_softmax(logits, -1)[:, words]).sum(-1).mean()
-            total = total + 0.5 * axes * axis_loss(logits[:, words], wanted)
-        if stage == 3:  # one word, and no more
+            total = total + 0.5 * stage.axes * axis_loss(logits[:, words], wanted)
+        if stage.number == 3:  # one word, and no more
             total = total + 0.1 * cross_entropy(after, torch.full((len(after),), tokenizer.eos_token_id))
         if with_text:
             logits = model.lm_head(hidden)
@@ -295,8 +307,9 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         value = loss.item()
         average = value if average is None else 0.98 * average + 0.02 * value
-        if step % 100 == 0 or step == steps:
-            log.append({"stage": stage, "step": step, "loss": average, "seconds": time.perf_counter() - started})
+        if step % 100 == 0 or step == stage.steps:
+            seconds = time.perf_counter() - started
+            log.append({"stage": stage.number, "step": step, "loss": average, "seconds": seconds})
             log[-1]["accuracy"] = {name: accuracy(model, tokenizer, words, pairs) for name, pairs in checks.items()}
             print(json.dumps(log[-1]), flush=True)
             model.save_pretrained(out)
@@ -358,7 +371,8 @@ def main() -> None:
             )
         )
         print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters", flush=True)
-        log += train(model, tokenizer, corpus, 1, args.steps[0], args.lr, checks, args.out, args.seed, args.axes, False)
+        settings = Stage(1, args.steps[0], args.lr, args.seed, args.axes)
+        log += train(model, tokenizer, corpus, settings, checks, args.out)
     else:
         model = AutoModelForCausalLM.from_pretrained(args.out, dtype=torch.float32)
     if args.stage != 1:
@@ -368,19 +382,9 @@ def main() -> None:
             corpus = Corpus({s: [r for r in rows[s] if r.prompt not in held] for s in ATTRIBUTES}, corpus.plain)
         make_answers(corpus, base, tokenizer, rng, args.prompts // (1 if stage == 2 else 3))
         checks["with the base model's answers"] = [draw(corpus, rng, 2)[:2] for _ in range(200)]
-        log += train(
-            model,
-            tokenizer,
-            corpus,
-            stage,
-            args.steps[stage - 1],
-            args.lr / 2,
-            checks,
-            args.out,
-            args.seed,
-            args.axes,
-            args.lengths and stage == 3,
-        )
+        lengths = args.lengths and stage == 3
+        settings = Stage(stage, args.steps[stage - 1], args.lr / 2, args.seed, args.axes, lengths)
+        log += train(model, tokenizer, corpus, settings, checks, args.out)
     model.to(torch.float16).save_pretrained(args.out)
     (args.out / f"training{args.stage or ''}.json").write_text(
         json.dumps({"arguments": {k: str(v) for k, v in vars(args).items()}, "log": log}, indent=1)
