@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from xpert.errors import SpaceError
-from xpert.explainer import Prober
+from xpert.explainer import AdapterProber, Prober
 from xpert.models.generation import Progress
 from xpert.probing.rewriting import Rewriter
 from xpert.space.basis import E_DECOMP, E_ORTHO, Space, grow_over
@@ -21,7 +22,7 @@ from xpert.space.poles import pair_poles
 from xpert.space.words import merge_candidates
 from xpert.summarizing.calibration import Calibration, calibrate
 from xpert.summarizing.language import LanguageSummarizer
-from xpert.summarizing.summarizer import Proposal, Summarizer
+from xpert.summarizing.summarizer import PairT, Proposal, Summarizer
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class BuiltSpace:
 
 
 def build_space(
-    prober: Prober,
-    summarizer: Summarizer,
+    prober: AdapterProber[PairT],
+    summarizer: Summarizer[PairT],
     adapters: Mapping[str, Path],
-    rewriter: Rewriter,
+    rewriter: Rewriter | None = None,
     *,
     exact_words: int = 6,
     held_out: bool = True,
@@ -64,7 +65,7 @@ def build_space(
         prober: base and prompts.
         summarizer: S.
         adapters: name -> adapter folder, read in the order of the names.
-        rewriter: restyles the base model's answers.
+        rewriter: restyles the base model's answers; None: every word goes the fast way, as pictures' words do.
         exact_words: how many words go the slow way.
         held_out: measure the fast path on left-out words.
         e_ortho: largest cosine between words.
@@ -77,51 +78,73 @@ def build_space(
         SpaceError: the summarizer proposed no word.
     """
     null = summarizer.embed(prober.null_pairs(on_progress), on_progress=on_progress)
-    origin = null.mean(0)
-    found: list[tuple[FloatArray, list[tuple[str, float]]]] = []
-    embeddings: dict[str, FloatArray] = {}
-    for name, adapter in sorted(adapters.items()):
-        pairs = prober.adapter_pairs(adapter, on_progress)
-        embeddings[name] = summarizer.embed(pairs, on_progress=on_progress)
-        found.append((embeddings[name].mean(0), _likely(summarizer.propose(pairs), least_probability)))
+    found, embeddings = _read_adapters(prober, summarizer, adapters, least_probability, on_progress)
     ranked = merge_candidates(candidate for _, candidates in found for candidate in candidates)
     if not ranked:
         raise SpaceError(
             f"the summarizer proposed no word for any of {len(adapters)} pLLMs: it must answer with an adjective; "
             "try another summarizer, or `--encoder packaged`"
         )
-    slow = [word for word, _ in ranked[:exact_words]]
-    exact = exact_vectors(prober, summarizer, slow, rewriter, origin, on_progress=on_progress)
-    fast, calibration = summarizer, None
-    if isinstance(summarizer, LanguageSummarizer) and len(exact) > 1:
-        calibration = calibrate(summarizer, exact, held_out=held_out, on_progress=on_progress)
-        fast = calibration.summarizer
-
-    words = [word for word, _ in ranked]
-    others = [word for word in words if word not in exact]
-    rows = {**exact, **(dict(zip(others, fast.word_vectors(others), strict=True)) if others else {})}
-    table = dict(zip(words, pair_poles(np.stack([rows[word] for word in words])), strict=True))
-
-    def vectors_of(some: Sequence[str]) -> FloatArray:
-        return np.stack([table[word] for word in some])
-
+    slow = [word for word, _ in ranked[:exact_words]] if rewriter is not None else []
+    exact: dict[str, FloatArray] = {}
+    if rewriter is not None and isinstance(prober, Prober):
+        exact = exact_vectors(prober, cast(Summarizer, summarizer), slow, rewriter, null.mean(0), on_progress)
+    table, calibration = _word_table(summarizer, [word for word, _ in ranked], exact, held_out, on_progress)
     space = Space(
         words=(),
-        vectors=np.zeros((0, len(origin))),
-        origin=origin,
+        vectors=np.zeros((0, null.shape[1])),
+        origin=null.mean(0),
         null=null,
         scale=float(np.median([np.linalg.norm(v) for v in exact.values()])) if exact else 1.0,
         summarizer=summarizer.identity,
-        base=prober.base.digest,
+        base=prober.base_digest,
         prompts=prober.digest,
         e_ortho=e_ortho,
         e_decomp=e_decomp,
     )
-    grown = grow_over(space, found, vectors_of, most_words=most_words)
+    grown = grow_over(space, found, lambda some: np.stack([table[word] for word in some]), most_words=most_words)
     if not exact and grown.words:
         grown = _scaled_to_pool(grown, [mean for mean, _ in found])
     grown = grown.with_axes(np.stack([mean for mean, _ in found]))
     return BuiltSpace(grown, tuple(slow), calibration, embeddings)
+
+
+Found = list[tuple[FloatArray, list[tuple[str, float]]]]
+
+
+def _read_adapters(
+    prober: AdapterProber[PairT],
+    summarizer: Summarizer[PairT],
+    adapters: Mapping[str, Path],
+    least: float,
+    on_progress: Progress | None,
+) -> tuple[Found, dict[str, FloatArray]]:
+    """Of every adapter, in the order of the names: mean embedding and candidate words; and all its embeddings."""
+    found: Found = []
+    embeddings: dict[str, FloatArray] = {}
+    for name, adapter in sorted(adapters.items()):
+        pairs = prober.adapter_pairs(adapter, on_progress)
+        embeddings[name] = summarizer.embed(pairs, on_progress=on_progress)
+        found.append((embeddings[name].mean(0), _likely(summarizer.propose(pairs), least)))
+    return found, embeddings
+
+
+def _word_table(
+    summarizer: Summarizer[PairT],
+    words: Sequence[str],
+    exact: Mapping[str, FloatArray],
+    held_out: bool,
+    on_progress: Progress | None,
+) -> tuple[dict[str, FloatArray], Calibration | None]:
+    """Directions of words, exact where there are exact ones, fast elsewhere, opposites on one line."""
+    fast, calibration = summarizer, None
+    if isinstance(summarizer, LanguageSummarizer) and len(exact) > 1:
+        calibration = calibrate(summarizer, exact, held_out=held_out, on_progress=on_progress)
+        fast = cast("Summarizer[PairT]", calibration.summarizer)
+    others = [word for word in words if word not in exact]
+    rows = {**exact, **(dict(zip(others, fast.word_vectors(others), strict=True)) if others else {})}
+    paired = pair_poles(np.stack([rows[word] for word in words]))
+    return dict(zip(words, paired, strict=True)), calibration
 
 
 def _likely(proposals: Sequence[Proposal], least: float) -> list[tuple[str, float]]:
@@ -140,7 +163,6 @@ def exact_vectors(
     words: Sequence[str],
     rewriter: Rewriter,
     origin: FloatArray,
-    *,
     on_progress: Progress | None = None,
 ) -> dict[str, FloatArray]:
     """Slow sub-vectors: mean S(unstylized, restyled) over the probe prompts, from the origin; word -> (d,)."""

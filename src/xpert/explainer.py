@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, Protocol
+
+from typing_extensions import TypeVar
 
 from xpert.errors import MismatchError
 from xpert.explaining import explain
@@ -20,7 +22,32 @@ from xpert.records import Explanation, OutputPair, Sample
 from xpert.space.basis import Space
 from xpert.summarizing.summarizer import Summarizer
 
+PairT = TypeVar("PairT", default=OutputPair)
+PairOut = TypeVar("PairOut", covariant=True, default=OutputPair)
+
 PERSON_SAMPLES = 50
+
+
+class AdapterProber(Protocol[PairOut]):
+    """A base model and what it and its personalized models are asked: prompts for texts, captions for pictures."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is asked and of how it is answered."""
+        ...
+
+    @property
+    def base_digest(self) -> str:
+        """SHA-256 of the base model."""
+        ...
+
+    def null_pairs(self, on_progress: Progress | None = None) -> Sequence[PairOut]:
+        """The base against itself, another draw: what noise looks like."""
+        ...
+
+    def adapter_pairs(self, adapter: Path, on_progress: Progress | None = None) -> Sequence[PairOut]:
+        """Base and personalized model side by side."""
+        ...
 
 
 @dataclass
@@ -42,6 +69,11 @@ class Prober:
     def digest(self) -> str:
         """SHA-256 of the prompts and of how they are answered."""
         return self.settings.digest(self.prompts)
+
+    @property
+    def base_digest(self) -> str:
+        """SHA-256 of the base model."""
+        return self.base.digest
 
     def references(self, on_progress: Progress | None = None) -> list[str]:
         """The base model's answers, made once: all prompts, as often as the settings say."""
@@ -69,22 +101,22 @@ class Prober:
 
 
 @dataclass
-class Explainer:
-    """Explains adapters of one base, and people, in one space.
+class AdapterExplainer(Generic[PairT]):
+    """Explains adapters of one base in one space.
 
     Raises:
         MismatchError: the space was built over another base or other prompts.
     """
 
-    prober: Prober
-    summarizer: Summarizer
+    prober: AdapterProber[PairT]
+    summarizer: Summarizer[PairT]
     space: Space
 
     def __post_init__(self) -> None:
-        if self.space.base != self.prober.base.digest:
+        if self.space.base != self.prober.base_digest:
             raise MismatchError(
                 f"the space was built over base {self.space.base[:12]}, the loaded base is "
-                f"{self.prober.base.digest[:12]}: load the pool's own base, or rebuild with `xpert pool reindex`"
+                f"{self.prober.base_digest[:12]}: load the pool's own base, or rebuild with `xpert pool reindex`"
             )
         if self.space.prompts != self.prober.digest:
             raise MismatchError(
@@ -93,9 +125,16 @@ class Explainer:
             )
 
     def explain_adapter(self, adapter: Path, *, on_progress: Progress | None = None) -> Explanation:
-        """Explain a pLLM by what it answers to the probe prompts."""
+        """Explain a personalized model by what it answers to the probe prompts."""
         pairs = self.prober.adapter_pairs(adapter, on_progress)
         return explain(pairs, self.summarizer, self.space, prompts=self.prober.digest, on_progress=on_progress)
+
+
+@dataclass
+class Explainer(AdapterExplainer):
+    """Explains adapters of a language model, and people who write."""
+
+    prober: Prober
 
     def explain_samples(
         self,

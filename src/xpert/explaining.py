@@ -10,18 +10,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from xpert.errors import DataError, SpaceError
-from xpert.records import Digests, Explanation, OutputPair, WordCoefficient
+from xpert.records import Digests, Explanation, WordCoefficient
 from xpert.space.basis import Space
 from xpert.space.decomposition import FloatArray
-from xpert.summarizing.summarizer import Progress, Summarizer
+from xpert.summarizing.summarizer import PairT, Progress, Summarizer
 
 RESAMPLES = 1000
 INTERVAL = 0.95
 
 
 def explain(
-    pairs: Sequence[OutputPair],
-    summarizer: Summarizer,
+    pairs: Sequence[PairT],
+    summarizer: Summarizer[PairT],
     space: Space,
     *,
     prompts: str,
@@ -29,12 +29,12 @@ def explain(
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> Explanation:
-    """Explain what sets the second texts of the pairs apart from the first (paper, sections 4.1 and 4.2).
+    """Explain what sets the seconds of the pairs apart from the firsts (paper, sections 4.1 and 4.2).
 
     V = (1/n) sum_j S(reference_j, response_j); z = argmin ||(V - origin) - z U||, z >= 0.
 
     Args:
-        pairs: n output pairs with matched prompts.
+        pairs: n pairs of texts, or of pictures, for the same prompts.
         summarizer: S, the one that the space was built with.
         space: words, sub-vectors U (k, d), origin (d,) and noise (m, d).
         prompts: digest of the prompts, for the record.

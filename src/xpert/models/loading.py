@@ -85,7 +85,7 @@ def load_model(reference: ModelReference, *, device: str = "auto", dtype: torch.
         # Damage shows as many things here: SafetensorError, RuntimeError on shapes, JSON errors.
         raise DamagedModelError(f"model folder {folder} cannot be read ({error}): download it again") from error
     model, report = read
-    _check_weights(model, report["missing_keys"], folder)
+    check_weights(model, report["missing_keys"], folder)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = model.to(chosen).eval().requires_grad_(False)
@@ -95,7 +95,7 @@ def load_model(reference: ModelReference, *, device: str = "auto", dtype: torch.
     return loaded
 
 
-def _check_weights(model: Any, missing: Collection[str], folder: Path) -> None:
+def check_weights(model: Any, missing: Collection[str], folder: Path) -> None:
     """Refuse what transformers only warns of: tensors that it filled with random numbers, and NaN."""
     if missing:
         raise DamagedModelError(

@@ -1,7 +1,7 @@
-"""The seam between texts and numbers: pairs -> embeddings, pairs -> words, words -> embeddings.
+"""The seam between texts or pictures and numbers: pairs -> embeddings, pairs -> words, words -> embeddings.
 
-Two implementations: `language.LanguageSummarizer` (any instruct causal LM) and
-`encoder.EncoderSummarizer` (any sentence encoder). Both pass `xpert.testing.summarizers`.
+For texts `language.LanguageSummarizer` (any instruct causal LM) and `encoder.EncoderSummarizer` (any sentence
+encoder), for pictures `clip.ClipSummarizer`. All pass `xpert.testing.summarizers`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypeVar
 
 from xpert.records import OutputPair
 
 FloatArray = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
+PairT = TypeVar("PairT", contravariant=True, default=OutputPair)
+"""What a summarizer reads: pairs of texts unless it is said otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,8 @@ class Proposal:
     probability: float
 
 
-class Summarizer(Protocol):
-    """Reads what sets two texts apart.
+class Summarizer(Protocol[PairT]):
+    """Reads what sets two texts, or two pictures, apart.
 
     The law:
         - `embed` MUST return finite numbers of shape (n, width), row j for pair j, and the row of a pair
@@ -37,7 +40,7 @@ class Summarizer(Protocol):
         - `identity` MUST change when anything changes that shapes an embedding.
         - `propose` MUST return normalised, distinct words, most probable first; ties by the alphabet.
         - `word_vectors` MUST return shape (k, width): the direction in which `embed` moves when the
-          second text has more of the word. A word's row MUST NOT depend on the other words.
+          second of a pair has more of the word. A word's row MUST NOT depend on the other words.
         - No method may change the pairs it is given.
     """
 
@@ -51,12 +54,12 @@ class Summarizer(Protocol):
         """d, the width of an embedding."""
         ...
 
-    def embed(self, pairs: Sequence[OutputPair], *, on_progress: Progress | None = None) -> FloatArray:
+    def embed(self, pairs: Sequence[PairT], *, on_progress: Progress | None = None) -> FloatArray:
         """Embeddings of the differences, shape (n, d)."""
         ...
 
-    def propose(self, pairs: Sequence[OutputPair], *, limit: int = 24) -> list[Proposal]:
-        """Candidate adjectives for what sets the second texts apart."""
+    def propose(self, pairs: Sequence[PairT], *, limit: int = 24) -> list[Proposal]:
+        """Candidate adjectives for what sets the seconds of the pairs apart."""
         ...
 
     def word_vectors(self, words: Sequence[str]) -> FloatArray:

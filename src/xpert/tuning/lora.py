@@ -94,47 +94,15 @@ def tune(
         MissingModelError, DamagedModelError, MismatchError: the base or the adapter cannot be used.
     """
     out = Path(out)
-    partial = checkpoint.partial_folder(out)
     check_free(out)
     _check_samples(train, validation, settings)
     if fresh:
-        checkpoint.discard(partial)
-    loaded, parents = open_trainable(reference, settings, device)
-    learned = _encode(loaded, train, settings, "training")
-    held = [] if settings.evaluate_every is None else _encode(loaded, validation, settings, "validation")
-    trainer = Trainer(
-        loaded.model,
-        ResponseLoss(loaded.model, learned, loaded.device),
-        _plan(loaded, learned, settings),
-        [batch.to(loaded.device) for batch in evaluation_batches(held, 2 * settings.batch_size, _pad_id(loaded))],
-        device=loaded.device,
-        settings=settings,
-        folder=partial,
-        identity={
-            "settings": settings.digest(),
-            "data": data_digest(learned, held),
-            "base or adapter": data_digest(loaded.digest, *parents),
-        },
-        on_step=on_step,
-    )
-    trainer.resume()
-
-    def card(stopped: str) -> str:
-        counts = (len(learned), len(held))
-        return write_card(_facts(reference, loaded, parents, trainer, counts, out, stopped), settings)
-
-    try:
-        with torch.random.fork_rng(devices=random_devices(loaded.device)):
-            stopped = trainer.run()
-    except ModelError as error:
-        kept = partial / "best"
-        checkpoint.discard(kept)
-        publish(loaded.model, kept, card("a loss that was not finite"))
-        checkpoint.forget(partial)
-        raise ModelError(f"{error}; the best adapter so far is in {kept}") from error
-    publish(loaded.model, out, card(stopped))
-    checkpoint.discard(partial)
-    return _result(trainer, out, stopped)
+        checkpoint.discard(checkpoint.partial_folder(out))
+    run = _open_run(reference, train, validation, out, settings, on_step, device)
+    stopped = run.go()
+    publish(run.loaded.model, out, run.card(stopped))
+    checkpoint.discard(checkpoint.partial_folder(out))
+    return _result(run.trainer, out, stopped)
 
 
 def validation_loss(
@@ -192,34 +160,85 @@ def _plan(loaded: LoadedModel, learned: list[EncodedSample], settings: TuningSet
     )
 
 
-def _facts(
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run that is about to take its steps; `counts` are of samples that are learned from and held back."""
+
+    reference: ModelReference
+    loaded: LoadedModel
+    parents: tuple[str, ...]
+    trainer: Trainer
+    counts: tuple[int, int]
+    out: Path
+    settings: TuningSettings
+
+    def go(self) -> Stopped:
+        """Take the steps; where the loss is not finite, the best adapter so far is kept and the checkpoint is not."""
+        try:
+            with torch.random.fork_rng(devices=random_devices(self.loaded.device)):
+                return self.trainer.run()
+        except ModelError as error:
+            partial = checkpoint.partial_folder(self.out)
+            kept = partial / "best"
+            checkpoint.discard(kept)
+            publish(self.loaded.model, kept, self.card("a loss that was not finite"))
+            checkpoint.forget(partial)
+            raise ModelError(f"{error}; the best adapter so far is in {kept}") from error
+
+    def card(self, stopped: str) -> str:
+        """Text of the adapter's README.md."""
+        config = self.loaded.model.peft_config["default"]
+        targets = config.target_modules
+        best_step, best_loss = self.trainer.best
+        facts = CardFacts(
+            name=self.out.name,
+            base_model=self.reference.model,
+            base_sha256=self.loaded.digest,
+            tokenizer_sha256=self.loaded.tokenizer_digest,
+            parents=self.parents,
+            samples=self.counts[0],
+            validation_samples=self.counts[1],
+            steps=best_step,
+            validation_loss=best_loss,
+            validation_losses=self.trainer.progress.validation_losses,
+            stopped=stopped,
+            rank=config.r,
+            alpha=config.lora_alpha,
+            target_modules=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
+        )
+        return write_card(facts, self.settings)
+
+
+def _open_run(
     reference: ModelReference,
-    loaded: LoadedModel,
-    parents: tuple[str, ...],
-    trainer: Trainer,
-    counts: tuple[int, int],
+    train: Sequence[Sample],
+    validation: Sequence[Sample],
     out: Path,
-    stopped: str,
-) -> CardFacts:
-    config = loaded.model.peft_config["default"]
-    targets = config.target_modules
-    best_step, best_loss = trainer.best
-    return CardFacts(
-        name=out.name,
-        base_model=reference.model,
-        base_sha256=loaded.digest,
-        tokenizer_sha256=loaded.tokenizer_digest,
-        parents=parents,
-        samples=counts[0],
-        validation_samples=counts[1],
-        steps=best_step,
-        validation_loss=best_loss,
-        validation_losses=trainer.progress.validation_losses,
-        stopped=stopped,
-        rank=config.r,
-        alpha=config.lora_alpha,
-        target_modules=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
+    settings: TuningSettings,
+    on_step: Callable[[TuningStep], None] | None,
+    device: str,
+) -> _Run:
+    """Model and samples in memory, at the step where an interrupted run of `out` was."""
+    loaded, parents = open_trainable(reference, settings, device)
+    learned = _encode(loaded, train, settings, "training")
+    held = [] if settings.evaluate_every is None else _encode(loaded, validation, settings, "validation")
+    trainer = Trainer(
+        loaded.model,
+        ResponseLoss(loaded.model, learned, loaded.device),
+        _plan(loaded, learned, settings),
+        [batch.to(loaded.device) for batch in evaluation_batches(held, 2 * settings.batch_size, _pad_id(loaded))],
+        device=loaded.device,
+        settings=settings,
+        folder=checkpoint.partial_folder(out),
+        identity={
+            "settings": settings.digest(),
+            "data": data_digest(learned, held),
+            "base or adapter": data_digest(loaded.digest, *parents),
+        },
+        on_step=on_step,
     )
+    trainer.resume()
+    return _Run(reference, loaded, parents, trainer, (len(learned), len(held)), out, settings)
 
 
 def _result(trainer: Trainer, out: Path, stopped: Stopped) -> TuningResult:
