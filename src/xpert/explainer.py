@@ -1,6 +1,6 @@
-"""One loaded base, one summarizer, one space: everything that explains adapters and people alike.
+"""One base, one summarizer, one space: everything that explains adapters and people alike.
 
-The server explains adapters with it, the device explains samples; both call the same `explain`.
+The server explains adapters with it, the device explains samples or pictures; all call the same `explain`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Generic, Literal, Protocol
 
 from typing_extensions import TypeVar
 
-from xpert.errors import MismatchError
+from xpert.errors import DataError, MismatchError
 from xpert.explaining import explain
 from xpert.models.generation import Progress
 from xpert.models.loading import LoadedModel, adapted
+from xpert.probing.pictures import PictureProber
 from xpert.probing.prompts import default_prompts
 from xpert.probing.text import ProbeSettings, answer, draw_samples, pair_person, pair_up
-from xpert.records import Explanation, OutputPair, Sample
+from xpert.records import Explanation, OutputPair, Picture, PicturePair, Sample
 from xpert.space.basis import Space
 from xpert.summarizing.summarizer import Summarizer
 
@@ -150,3 +151,34 @@ class Explainer(AdapterExplainer):
         digest = self.prober.settings.digest([pair.prompt for pair in pairs])
         explanation = explain(pairs, self.summarizer, self.space, prompts=digest, on_progress=on_progress)
         return explanation, "prompts" if drawn[0].prompt is not None else "continuation"
+
+
+@dataclass
+class PictureExplainer(AdapterExplainer[PicturePair]):
+    """Explains adapters of a diffusion pipeline, and people by their pictures."""
+
+    prober: PictureProber
+
+    def person_pairs(
+        self, pictures: Sequence[Picture], *, on_progress: Progress | None = None
+    ) -> Sequence[PicturePair]:
+        """A person's pictures beside what the base paints for the same captions.
+
+        Raises:
+            DataError: no picture, or one without a caption.
+        """
+        captions = []
+        for picture in pictures:
+            if not picture.caption:
+                raise DataError(
+                    f"picture {picture.file.name} has no caption, and the base must paint the same thing: give "
+                    "captions in a metadata.jsonl, or a vision-language model that writes them (--vision)"
+                )
+            captions.append(picture.caption)
+        return self.prober.person_pairs(captions, [picture.file for picture in pictures], on_progress)
+
+    def explain_pictures(self, pictures: Sequence[Picture], *, on_progress: Progress | None = None) -> Explanation:
+        """Explain a person by their pictures."""
+        pairs = self.person_pairs(pictures, on_progress=on_progress)
+        digest = self.prober.settings.digest([pair.prompt for pair in pairs])
+        return explain(pairs, self.summarizer, self.space, prompts=digest, on_progress=on_progress)

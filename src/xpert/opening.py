@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from xpert.building import BuiltSpace, build_space
-from xpert.errors import PoolError
-from xpert.explainer import Explainer, Prober
+from xpert.errors import PoolError, SettingsError
+from xpert.explainer import Explainer, PictureExplainer, Prober
 from xpert.explaining import explain_embeddings
 from xpert.models.generation import Progress
 from xpert.models.loading import LoadedModel, load_model
 from xpert.models.reference import ModelReference
 from xpert.pool.publishing import Pool
 from xpert.pool.setup import SPACE_FILE, PoolSetup, read_setup, write_setup
+from xpert.probing.pictures import PaintSettings, PictureProber, picture_folder
 from xpert.probing.rewriting import InstructRewriter, Rewriter, StyleTurns
 from xpert.probing.text import ProbeSettings
 from xpert.space.storing import load_space, save_space
+from xpert.summarizing.clip import ClipSummarizer
 from xpert.summarizing.encoder import EncoderSummarizer
 from xpert.summarizing.language import LanguageSummarizer
 from xpert.summarizing.summarizer import Summarizer
+
+E_ORTHO_PICTURES = 0.85
+"""Cosines of a CLIP's word vectors reach 0.8 for words that mean different things."""
 
 
 def load_summarizer(setup: PoolSetup, *, device: str = "auto") -> Summarizer:
@@ -44,8 +50,50 @@ def open_explainer(pool: Path, *, device: str = "auto") -> Explainer:
         MismatchError, SpaceError: what is here is not what the space was built with.
     """
     setup = read_setup(pool)
+    if setup.pictures is not None:
+        raise SettingsError(f"{pool} is a pool of image models: use `xpert image`, or give --pool of language models")
     space = load_space(pool / SPACE_FILE)
     return Explainer(load_prober(setup, device=device), load_summarizer(setup, device=device), space)
+
+
+def load_picture_prober(setup: PoolSetup, *, device: str = "auto") -> PictureProber:
+    """The pipeline that a setup names, ready to paint its captions; loaded when it paints.
+
+    Raises:
+        SettingsError: it is the setup of a pool of language models.
+    """
+    how = setup.pictures
+    if how is None:
+        raise SettingsError("this is a pool of language models: give --pool of a pool of image models")
+    settings = PaintSettings(how.steps, how.guidance_scale, how.resolution, setup.seed)
+    base = ModelReference(setup.base, revision=setup.base_revision)
+    return PictureProber(base, how.captions, settings, picture_folder(), device=device)
+
+
+def load_clip(setup: PoolSetup, *, device: str = "auto") -> ClipSummarizer:
+    """The CLIP that a setup names, with the vision-language model that proposes words where it names one."""
+    how = setup.pictures
+    assert how is not None
+    proposer = None
+    if how.vision is not None:
+        from xpert.summarizing.vision import VisionModel
+
+        proposer = VisionModel(how.vision, device=device)
+    return ClipSummarizer(setup.summarizer, how.captions, how.vocabulary or None, proposer, device=device)
+
+
+def open_picture_explainer(pool: Path, *, device: str = "auto") -> PictureExplainer:
+    """Everything that explains in the space of a pool of image models.
+
+    Raises:
+        PoolError: the pool has no space yet.
+        MissingModelError: a model that its setup names is not here.
+        MismatchError, SpaceError: what is here is not what the space was built with.
+        SettingsError: it is a pool of language models.
+    """
+    setup = read_setup(pool)
+    prober, space = load_picture_prober(setup, device=device), load_space(pool / SPACE_FILE)
+    return PictureExplainer(prober, load_clip(setup, device=device), space)
 
 
 def rebuild(pool: Pool, setup: PoolSetup, *, device: str = "auto", on_progress: Progress | None = None) -> BuiltSpace:
@@ -61,14 +109,11 @@ def rebuild(pool: Pool, setup: PoolSetup, *, device: str = "auto", on_progress: 
         raise PoolError("this pool has no folder, so its space has no place: open it with `open_pool(folder)`")
     if not records:
         raise PoolError("the pool is empty: add adapters before its space can be built")
-    prober, summarizer = load_prober(setup, device=device), load_summarizer(setup, device=device)
-    rewriter: Rewriter = StyleTurns(prober.base, prober.settings, setup.contrasts)
-    if setup.rewriter == "summarizer" and isinstance(summarizer, LanguageSummarizer):
-        rewriter = InstructRewriter(summarizer.loaded)
     adapters = {record.name: pool.adapter_path(record.name) for record in records}
-    built = build_space(prober, summarizer, adapters, rewriter, exact_words=setup.exact_words, on_progress=on_progress)
+    built = _build(setup, adapters, device, on_progress)
     explanations = {
-        name: explain_embeddings(rows, built.space, prompts=prober.digest) for name, rows in built.embeddings.items()
+        name: explain_embeddings(rows, built.space, prompts=built.space.prompts)
+        for name, rows in built.embeddings.items()
     }
     measured = built.calibration.cosine_held_out if built.calibration else None
     save_space(built.space, pool.folder / SPACE_FILE)
@@ -76,3 +121,15 @@ def rebuild(pool: Pool, setup: PoolSetup, *, device: str = "auto", on_progress: 
     by_path = {path: name for name, path in adapters.items()}
     pool.reindex(lambda path: explanations[by_path[path]])
     return built
+
+
+def _build(setup: PoolSetup, adapters: Mapping[str, Path], device: str, on_progress: Progress | None) -> BuiltSpace:
+    """A space over adapters, by texts or by pictures."""
+    if setup.pictures is not None:
+        painter, clip = load_picture_prober(setup, device=device), load_clip(setup, device=device)
+        return build_space(painter, clip, adapters, e_ortho=E_ORTHO_PICTURES, on_progress=on_progress)
+    prober, summarizer = load_prober(setup, device=device), load_summarizer(setup, device=device)
+    rewriter: Rewriter = StyleTurns(prober.base, prober.settings, setup.contrasts)
+    if setup.rewriter == "summarizer" and isinstance(summarizer, LanguageSummarizer):
+        rewriter = InstructRewriter(summarizer.loaded)
+    return build_space(prober, summarizer, adapters, rewriter, exact_words=setup.exact_words, on_progress=on_progress)

@@ -21,6 +21,14 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture of a person: its caption (None where there is none) and its file."""
+
+    caption: str | None
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
 class OutputPair:
     """What two writers answered to one prompt: `reference` is the base model's text."""
 
@@ -39,9 +47,6 @@ class PicturePair:
     prompt: str
     reference: Path
     response: Path
-
-
-Pair = OutputPair | PicturePair
 
 
 class Record(BaseModel):

@@ -14,7 +14,9 @@ from pathlib import Path
 from types import TracebackType
 
 from xpert.errors import MismatchError, NotInPoolError, PoolError, StorageError
-from xpert.models.adapters import ADAPTER_FILES, CARD, AdapterFacts, check_fit, inspect_adapter
+from xpert.models.adapters import ADAPTER_FILES, CARD, check_fit, inspect_adapter
+from xpert.models.image_adapters import check_image_fit, inspect_image_adapter
+from xpert.models.pipelines import is_pipeline, pipeline_digest
 from xpert.models.reference import model_digest
 from xpert.pool.artifacts import ArtifactStore
 from xpert.pool.catalog import Catalog, Records, refuse_duplicate
@@ -27,6 +29,45 @@ SPACE_FOLDER = "space"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """An adapter that fits its base: of a language model or of a pipeline, whichever the base is."""
+
+    folder: Path
+    files: tuple[str, ...]
+    digest: str
+    base: str
+    rank: int
+    target_modules: tuple[str, ...]
+    size_bytes: int
+
+
+def _checked(adapter_folder: Path, base_folder: Path) -> _Checked:
+    if is_pipeline(base_folder):
+        image = inspect_image_adapter(adapter_folder)
+        check_image_fit(image, base_folder)
+        return _Checked(
+            image.folder,
+            image.files,
+            image.digest,
+            pipeline_digest(base_folder),
+            image.rank,
+            image.target_modules,
+            image.size_bytes,
+        )
+    facts = inspect_adapter(adapter_folder)
+    check_fit(facts, base_folder)
+    return _Checked(
+        facts.folder,
+        ADAPTER_FILES,
+        facts.digest,
+        model_digest(base_folder),
+        facts.rank,
+        facts.target_modules,
+        facts.size_bytes,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +132,8 @@ class Pool:
         """Check an adapter, explain it, and publish it; on any error or interrupt nothing is published.
 
         Args:
-            adapter_folder: plain peft folder; it stays as it is.
-            base_folder: model folder of the base that it must belong to.
+            adapter_folder: plain peft folder, or the LoRA or U-Net of a pipeline; it stays as it is.
+            base_folder: model or pipeline folder of the base that it must belong to.
             base_name: how people call that base.
             name: name in the pool.
             explain: gives the explanation of an adapter folder; None: publish without one.
@@ -110,12 +151,11 @@ class Pool:
         """
         self._must_write("add to")
         check_name(name)
-        facts = inspect_adapter(adapter_folder)
-        check_fit(facts, base_folder)
+        facts = _checked(adapter_folder, base_folder)
         record = PoolRecord(
             name=name,
             adapter=facts.digest,
-            base=model_digest(base_folder),
+            base=facts.base,
             base_name=_printable(base_name),
             rank=facts.rank,
             target_modules=facts.target_modules,
@@ -141,9 +181,9 @@ class Pool:
                     "pool of its own for this base"
                 )
 
-    def _publish(self, record: PoolRecord, facts: AdapterFacts) -> None:
+    def _publish(self, record: PoolRecord, facts: _Checked) -> None:
         """Bytes, then the row. Checked again under the lock: explaining took time, and others publish too."""
-        files = [name for name in (*ADAPTER_FILES, CARD) if (facts.folder / name).is_file()]
+        files = [name for name in (*facts.files, CARD) if (facts.folder / name).is_file()]
         with self.artifacts.lock():
             self._refuse(record)
             try:
@@ -174,7 +214,7 @@ class Pool:
         return self.catalog.get(name)
 
     def adapter_path(self, name: str) -> Path:
-        """The peft folder of a pLLM, to be read and never written to.
+        """The adapter folder of a pLLM, to be read and never written to.
 
         Raises:
             NotInPoolError: the pool does not have it.

@@ -1,4 +1,4 @@
-"""What the explanations of a pool were made with: names of base and summarizer, and how prompts are answered.
+"""What the explanations of a pool were made with: names of base and summarizer, how prompts are answered or painted.
 
 A small JSON file beside the space, so that whoever opens the pool explains in the same way.
 """
@@ -18,24 +18,43 @@ SETUP_FILE = "space/setup.json"
 SPACE_FILE = "space/space.safetensors"
 
 
+class PictureSetup(Record):
+    """How a pool of image models explains.
+
+    Attributes:
+        captions: what base and personalized pipelines paint.
+        vocabulary: words that are proposed; empty: those of the CLIP's folder, else the package's.
+        vision: name or folder of a vision-language model that proposes words instead; None: the vocabulary.
+        steps, guidance_scale, resolution: how captions are painted.
+    """
+
+    captions: tuple[str, ...] = Field(min_length=1)
+    vocabulary: tuple[str, ...] = ()
+    vision: str | None = None
+    steps: int = Field(default=50, ge=1)
+    guidance_scale: float = Field(default=7.5, ge=0)
+    resolution: int | None = Field(default=None, ge=8)
+
+
 class PoolSetup(Record):
     """How to explain for a pool.
 
     Attributes:
         base: name or folder of the base model.
         base_revision: hub revision of it, or None.
-        summarizer_kind: "language" for a causal LM, "encoder" for a sentence encoder.
+        summarizer_kind: "language" for a causal LM, "encoder" for a sentence encoder, "clip" for pictures.
         summarizer: name or folder; for an encoder, "packaged" is the MiniLM of the extra.
         rewriter: who restyles texts for exact sub-vectors: the summarizer, or the base under a style turn.
         contrasts: for the rewriter "base": word -> pairs of styles that differ in that word only.
         exact_words: how many words get exact sub-vectors.
         max_new_tokens, temperature, top_p, seed, draws: how prompts are answered.
         fast_path_cosine: mean cosine of fast and exact sub-vectors on left-out words, as measured at building.
+        pictures: how image models are explained; None: this is a pool of language models.
     """
 
     base: str
     base_revision: str | None = None
-    summarizer_kind: Literal["language", "encoder"] = "language"
+    summarizer_kind: Literal["language", "encoder", "clip"] = "language"
     summarizer: str
     rewriter: Literal["summarizer", "base"] = "summarizer"
     contrasts: dict[str, tuple[tuple[str, str], ...]] = Field(default_factory=dict)
@@ -46,6 +65,7 @@ class PoolSetup(Record):
     seed: int = 0
     draws: int = Field(default=1, ge=1)
     fast_path_cosine: float | None = None
+    pictures: PictureSetup | None = None
 
 
 def read_setup(pool: Path) -> PoolSetup:
