@@ -34,11 +34,11 @@ _OTHER = frozenset(
     "bit clearly extremely fairly highly much quite rather really several slightly somewhat strongly too very "
     # what a style is said of
     "aesthetic aesthetics appearance atmosphere background brushstrokes color coloring colors colour colouring colours "
-    "composition contrast detail details edges effect effects elements feeling hue hues light lighting lines mood "
+    "composition contrast detail details edges effect effects elements feeling hue hues lighting lines mood "
     "palette rendering saturation scene shading shadows shapes subject texture textures tone tones vibe".split()
 )
 _ADJECTIVE = re.compile(
-    r"(?:ful|y|ic|al|ous|ive|ed|ing|ish|less|ar|ary|ory|ant|ent|able|ible|ist|esque|like|ern|ese|ine|ate|id|ier|er)$"
+    r"(?:ful|y|ic|al|ous|ive|ed|ing|ish|less|ar|ary|ory|ant|ent|able|ible|ist|esque|like|ern|ese|ine|ate|id|ier)$"
 )
 _LIKE_ADJECTIVES = frozenset(
     "drawing etching painting photography poetry pottery painter printing filter paper".split()
@@ -72,9 +72,9 @@ def shares(answers: Sequence[Sequence[str]]) -> list[tuple[str, float]]:
 
 def plain_caption(answer: str) -> str:
     """The first sentence of an answer on one line, without quotes, its full stop and "The image shows"."""
-    lines = [line for line in _THOUGHTS.sub(" ", answer).splitlines() if line.strip()]
-    line = re.split(r"(?<=[.!?])\s", " ".join(lines[0].split()), maxsplit=1)[0] if lines else ""
-    return _OPENING.sub("", line.strip(" \"'“”*`")).rstrip(" .\"'“”*`")
+    paragraph = re.split(r"\n\s*\n", _THOUGHTS.sub(" ", answer).strip(), maxsplit=1)[0]
+    line = re.split(r"(?<=[.!?])\s", " ".join(paragraph.split()), maxsplit=1)[0]
+    return _OPENING.sub("", line.strip(" \"'“”*`")).rstrip(" .,;\"'“”*`")
 
 
 def whole_part(answer: str) -> str:
@@ -97,7 +97,7 @@ def _phrase(item: str) -> list[str]:
     tokens = [token.casefold() for token in _WORD.findall(_COMPARING.split(item)[0])]
     if any(token in _DENIED or token.endswith(("n't", "n’t")) for token in tokens):
         return []
-    words = [word for word in map(normalise, _joined(tokens)) if word is not None and word not in _OTHER]
+    words = [_plain(word) for word in map(normalise, _joined(tokens)) if word is not None and word not in _OTHER]
     fitting = [word for word in words if _is_adjective(word)]
     if len(words) > 1 and fitting:
         return fitting[-1:]
@@ -116,6 +116,11 @@ def _joined(tokens: Sequence[str]) -> Iterator[str]:
             half, token = token, ""
         if token:
             yield token
+
+
+def _plain(word: str) -> str:
+    """ "brighter" as "bright": the question asks for what the second has more of."""
+    return word[:-2] if word.endswith("er") and word[:-2] in _ADJECTIVES else word
 
 
 def _is_adjective(word: str) -> bool:

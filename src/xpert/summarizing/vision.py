@@ -256,8 +256,9 @@ def _read_processor(folder: Path, config: Any) -> Any:
     """The processor of a model folder; without torchvision one that reads pictures only, where videos would need it."""
     from transformers import PROCESSOR_MAPPING, AutoProcessor
 
+    read: Any = AutoProcessor
     try:
-        whole = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        whole = read.from_pretrained(folder, local_files_only=True)
         if hasattr(whole, "image_processor"):  # else it found nothing but the tokenizer
             return whole
     except ImportError:
