@@ -127,7 +127,11 @@ def _build(setup: PoolSetup, adapters: Mapping[str, Path], device: str, on_progr
     """A space over adapters, by texts or by pictures."""
     if setup.pictures is not None:
         painter, clip = load_picture_prober(setup, device=device), load_clip(setup, device=device)
-        return build_space(painter, clip, adapters, e_ortho=E_ORTHO_PICTURES, on_progress=on_progress)
+        try:
+            return build_space(painter, clip, adapters, e_ortho=E_ORTHO_PICTURES, on_progress=on_progress)
+        finally:
+            if clip.proposer is not None:
+                clip.proposer.close()
     prober, summarizer = load_prober(setup, device=device), load_summarizer(setup, device=device)
     rewriter: Rewriter = StyleTurns(prober.base, prober.settings, setup.contrasts)
     if setup.rewriter == "summarizer" and isinstance(summarizer, LanguageSummarizer):

@@ -190,3 +190,19 @@ class Selection(Record):
     reason: str
     person: Explanation
     reference: Literal["prompts", "continuation", "none"] = "prompts"
+
+
+class Combination(Record):
+    """Models to merge for a person.
+
+    Attributes:
+        weights: name -> weight, largest first; one entry is a single model, none the base alone.
+        distance: ||cu - sum_i a_i ci||, predicted, in units of a full style.
+        gain: ||cu|| - distance: how much nearer than the base the sum lies.
+        coordinates: sum_i a_i ci, the predicted position.
+    """
+
+    weights: dict[str, float]
+    distance: float
+    gain: float
+    coordinates: tuple[float, ...]

@@ -53,6 +53,10 @@ class Proposer(Protocol):
         """Candidate words, most probable first."""
         ...
 
+    def close(self) -> None:
+        """Give the model's memory back; asking again loads it again."""
+        ...
+
 
 @dataclass
 class ClipSummarizer:

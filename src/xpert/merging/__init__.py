@@ -1,0 +1,1 @@
+"""Several personalized models become one: weights from explanations, and arithmetic on adapters."""
