@@ -14,8 +14,10 @@ import numpy as np
 
 from xpert.errors import SpaceError
 from xpert.explainer import AdapterProber, Prober
+from xpert.explaining import explain_embeddings
 from xpert.models.generation import Progress
 from xpert.probing.rewriting import Rewriter
+from xpert.records import Explanation
 from xpert.space.basis import E_DECOMP, E_ORTHO, Space, grow_over
 from xpert.space.decomposition import FloatArray
 from xpert.space.poles import pair_poles
@@ -54,6 +56,7 @@ def build_space(
     e_decomp: float = E_DECOMP,
     most_words: int = 12,
     least_probability: float = 0.01,
+    unit_of_pool: bool = True,
     on_progress: Progress | None = None,
 ) -> BuiltSpace:
     """Build the basis over the pLLMs of a pool (paper, Algorithm 1).
@@ -72,11 +75,15 @@ def build_space(
         e_decomp: residual share at which words are enough.
         most_words: largest k.
         least_probability: candidates that the summarizer finds less probable are no words of style.
+        unit_of_pool: without exact sub-vectors, let 1 be the median over the pLLMs of their largest coefficient;
+            False: sub-vectors of length 1, coefficients in units of the summarizer's embedding.
         on_progress: called with (stage, done, total).
 
     Raises:
         SpaceError: the summarizer proposed no word.
     """
+    if summarizer.width < 1:  # also loads the summarizer, so that one that is missing is told before hours of work
+        raise SpaceError("the summarizer's embeddings have no numbers: give another one")
     null = summarizer.embed(prober.null_pairs(on_progress), on_progress=on_progress)
     found, embeddings = _read_adapters(prober, summarizer, adapters, least_probability, on_progress)
     ranked = merge_candidates(candidate for _, candidates in found for candidate in candidates)
@@ -103,7 +110,7 @@ def build_space(
         e_decomp=e_decomp,
     )
     grown = grow_over(space, found, lambda some: np.stack([table[word] for word in some]), most_words=most_words)
-    if not exact and grown.words:
+    if not exact and grown.words and unit_of_pool:
         grown = _scaled_to_pool(grown, [mean for mean, _ in found])
     grown = grown.with_axes(np.stack([mean for mean, _ in found]))
     return BuiltSpace(grown, tuple(slow), calibration, embeddings)
@@ -172,3 +179,31 @@ def exact_vectors(
         if on_progress is not None:
             on_progress("restyling", number, len(words))
     return exact
+
+
+def explain_alone(
+    prober: AdapterProber[PairT],
+    summarizer: Summarizer[PairT],
+    adapter: Path,
+    *,
+    e_ortho: float = E_ORTHO,
+    e_decomp: float = E_DECOMP,
+    on_progress: Progress | None = None,
+) -> Explanation:
+    """Explain one personalized model without a pool, over a basis of its own.
+
+    Sub-vectors have length 1, so coefficients are in units of the summarizer's embedding.
+
+    Raises:
+        SpaceError: the summarizer proposed no word.
+    """
+    built = build_space(
+        prober,
+        summarizer,
+        {"personalized": adapter},
+        e_ortho=e_ortho,
+        e_decomp=e_decomp,
+        unit_of_pool=False,
+        on_progress=on_progress,
+    )
+    return explain_embeddings(built.embeddings["personalized"], built.space, prompts=prober.digest)

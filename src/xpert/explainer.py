@@ -12,7 +12,7 @@ from typing import Generic, Literal, Protocol
 
 from typing_extensions import TypeVar
 
-from xpert.errors import DataError, MismatchError
+from xpert.errors import DataError, MismatchError, SpaceError
 from xpert.explaining import explain
 from xpert.models.generation import Progress
 from xpert.models.loading import LoadedModel, adapted
@@ -155,9 +155,26 @@ class Explainer(AdapterExplainer):
 
 @dataclass
 class PictureExplainer(AdapterExplainer[PicturePair]):
-    """Explains adapters of a diffusion pipeline, and people by their pictures."""
+    """Explains adapters of a diffusion pipeline, and people by their pictures.
+
+    Raises:
+        SpaceError: the space was built with another encoder; found before anything is painted.
+    """
 
     prober: PictureProber
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.summarizer.width != self.space.width:
+            raise SpaceError(
+                f"the encoder's embeddings have {self.summarizer.width} numbers, the space expects {self.space.width}: "
+                "use the pool's own encoder, or rebuild with `xpert pool reindex --clip MODEL`"
+            )
+        if self.summarizer.identity != self.space.summarizer:
+            raise SpaceError(
+                f"the space was built with encoder {self.space.summarizer[:12]}, this one is "
+                f"{self.summarizer.identity[:12]}: use the pool's own encoder, or rebuild with `xpert pool reindex`"
+            )
 
     def person_pairs(
         self, pictures: Sequence[Picture], *, on_progress: Progress | None = None

@@ -96,6 +96,13 @@ def open_picture_explainer(pool: Path, *, device: str = "auto") -> PictureExplai
     return PictureExplainer(prober, load_clip(setup, device=device), space)
 
 
+def open_adapter_explainer(pool: Path, *, device: str = "auto") -> Explainer | PictureExplainer:
+    """What explains adapters in the space of a pool, of language or of image models; raises as those two do."""
+    if read_setup(pool).pictures is not None:
+        return open_picture_explainer(pool, device=device)
+    return open_explainer(pool, device=device)
+
+
 def rebuild(pool: Pool, setup: PoolSetup, *, device: str = "auto", on_progress: Progress | None = None) -> BuiltSpace:
     """Build a new space over all pLLMs of a pool, then explain each again in it.
 

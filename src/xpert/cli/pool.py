@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from xpert.cli.image_options import CaptionSource, Vision
 from xpert.cli.options import Base, Device, Json, Pool, Quiet
+from xpert.embedded import EMBEDDED_IMAGE_POOL, EMBEDDED_POOL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Make a pool of pLLMs, fill it, look into it.")
 Rewriter = Literal["base", "summarizer"]
+_LIKE = {"embedded": EMBEDDED_POOL, "embedded-images": EMBEDDED_IMAGE_POOL}
 
 
 @app.command()
@@ -29,8 +32,8 @@ def create(
         typer.Option(
             "--like",
             metavar="POOL",
-            help="Take the space of this pool: 'embedded', the folder of another one, or 'none' for a pool of another "
-            "base, whose space `xpert pool reindex` builds.",
+            help="Take the space of this pool: 'embedded', 'embedded-images', the folder of another one, or 'none' for "
+            "a pool of another base, whose space `xpert pool reindex` builds.",
         ),
     ] = "embedded",
     json: Json = False,
@@ -48,7 +51,7 @@ def create(
         raise DuplicateError(f"{folder} exists already and is not empty: give another folder")
     words: tuple[str, ...] = ()
     if like != "none":
-        model = pool_folder(None if like == "embedded" else Path(like))
+        model = _LIKE.get(like) or pool_folder(Path(like))
         setup, space = read_setup(model), load_space(model / SPACE_FILE)
         save_space(space, folder / SPACE_FILE)
         write_setup(folder, setup)
@@ -62,7 +65,7 @@ def create(
 
 @app.command()
 def add(
-    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="Adapter folder, as peft writes it.")],
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="Adapter folder, as peft or diffusers write it.")],
     name: Annotated[str, typer.Option("--name", "-n", help="Its name in the pool.")],
     pool: Pool = None,
     base: Base = None,
@@ -72,10 +75,9 @@ def add(
     quiet: Quiet = False,
 ) -> None:
     """Check an adapter, explain it and publish it in a pool."""
-    from xpert.cli.sources import adapter_folder, base_of, lasting_name, writing
+    from xpert.cli.sources import adapter_folder, base_folder, base_of, lasting_name, writing
     from xpert.cli.terminal import Terminal
     from xpert.errors import SettingsError
-    from xpert.models.reference import resolve_folder
 
     terminal, folder = Terminal(json, quiet), adapter_folder(adapter)
     with writing(pool) as opened, terminal.progress() as progress:
@@ -85,7 +87,7 @@ def add(
         explain = _explaining(opened, device, progress) if _has_space(opened) else None
         record = opened.add(
             folder,
-            base_folder=resolve_folder(model),
+            base_folder=base_folder(model, folder),
             base_name=lasting_name(model),
             name=name,
             explain=explain,
@@ -181,13 +183,28 @@ def reindex(
             "--exact-words", metavar="N", min=0, help="Words whose sub-vectors are made of restyled texts; 6 at first."
         ),
     ] = None,
+    clip: Annotated[
+        str | None, typer.Option("--clip", metavar="MODEL", help="For image models: the CLIP that reads pictures.")
+    ] = None,
+    captions: CaptionSource = None,
+    number: Annotated[
+        int | None, typer.Option("--num-sample", min=1, help="For image models: captions that are painted.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="For image models: denoising steps; 50 at first.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", min=0, help="For image models: guidance scale; 7.5 at first.")
+    ] = None,
+    vision: Vision = None,
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Build the space of a pool anew over all its pLLMs, and explain each in it.
 
-    A pool without a space needs --base and either --summarizer or --encoder; otherwise what is not given stays.
+    A pool without a space needs --base and either --summarizer or --encoder, for image models --clip; otherwise what is
+    not given stays.
     """
     from xpert.cli.sources import writing
     from xpert.cli.terminal import Terminal
@@ -198,7 +215,9 @@ def reindex(
 
         built = rebuild(
             opened,
-            _setup(opened, base, summarizer, encoder, rewriter, exact_words),
+            _picture_setup(opened, base, clip, captions, number, steps, guidance, vision)
+            if _of_pictures(opened, clip)
+            else _setup(opened, base, summarizer, encoder, rewriter, exact_words),
             device=device,
             on_progress=progress.stage,
         )
@@ -218,10 +237,10 @@ def _explaining(pool: OpenPool, device: str, progress: Progress) -> Callable[[Pa
     """Explains an adapter in the space of a pool; the models are loaded when it is called, after the pool's checks."""
 
     def explain(adapter: Path) -> Explanation:
-        from xpert.opening import open_explainer
+        from xpert.opening import open_adapter_explainer
 
         assert pool.folder is not None
-        return open_explainer(pool.folder, device=device).explain_adapter(adapter, on_progress=progress.stage)
+        return open_adapter_explainer(pool.folder, device=device).explain_adapter(adapter, on_progress=progress.stage)
 
     return explain
 
@@ -265,3 +284,48 @@ def _setup(
     if known["summarizer_kind"] == "encoder" and known.get("rewriter") == "summarizer":
         raise SettingsError("a sentence encoder cannot rewrite texts: give --rewriter base")
     return PoolSetup(**known)
+
+
+def _of_pictures(pool: OpenPool, clip: str | None) -> bool:
+    """Whether a pool is, or is to become, one of image models."""
+    from xpert.pool.setup import read_setup
+
+    assert pool.folder is not None
+    return clip is not None or (_has_space(pool) and read_setup(pool.folder).pictures is not None)
+
+
+def _picture_setup(
+    pool: OpenPool,
+    base: str | None,
+    clip: str | None,
+    captions: str | None,
+    number: int | None,
+    steps: int | None,
+    guidance: float | None,
+    vision: str | None,
+) -> PoolSetup:
+    """The setup of a pool of image models with what the options change."""
+    from xpert.cli.sources import base_of, lasting_name
+    from xpert.errors import SettingsError
+    from xpert.pool.setup import PictureSetup, PoolSetup, read_setup
+    from xpert.probing.captions import captions_for
+
+    assert pool.folder is not None
+    known = read_setup(pool.folder) if _has_space(pool) else None
+    model = base or (known.base if known else base_of(pool))
+    reader = clip or (known.summarizer if known else None)
+    if model is None or reader is None:
+        raise SettingsError("this pool has no space yet: give --base PIPELINE and --clip MODEL")
+    old = known.pictures if known else None
+    asked = old.captions if old and captions is None and number is None else captions_for(model, captions, number)
+    changed = {
+        "steps": steps,
+        "guidance_scale": guidance,
+        "vision": None if vision is None else lasting_name(vision),
+    }
+    kept = old.model_dump(exclude={"captions"}) if old else {}
+    pictures = PictureSetup(captions=asked, **(kept | {k: v for k, v in changed.items() if v is not None}))
+    return PoolSetup(
+        base=lasting_name(model), summarizer_kind="clip", summarizer=lasting_name(reader), rewriter="base",
+        exact_words=0, pictures=pictures,
+    )  # fmt: skip

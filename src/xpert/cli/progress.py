@@ -7,15 +7,26 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-    from xpert.tuning import TuningStep
-
 _LINES = 4
+
+
+class Step(Protocol):
+    """News of a tuning run."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def max_steps(self) -> int: ...
+    @property
+    def train_loss(self) -> float | None: ...
+    @property
+    def validation_loss(self) -> float | None: ...
 
 
 class Progress:
@@ -61,11 +72,11 @@ class Progress:
         if done >= total:
             self._line(name, total, f"{name}: {done} of {total}")
 
-    def step(self, step: TuningStep) -> None:
+    def step(self, step: Step) -> None:
         """A step of the only tuning run."""
         self.named_step("tuning", step)
 
-    def named_step(self, name: str, step: TuningStep) -> None:
+    def named_step(self, name: str, step: Step) -> None:
         """A step of one of several tuning runs."""
         news = ""
         if step.validation_loss is not None:

@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from xpert.embedded import EMBEDDED_MODELS, EMBEDDED_POOL, PEOPLE
+from xpert.embedded import (
+    EMBEDDED_CLIPS,
+    EMBEDDED_IMAGE_POOL,
+    EMBEDDED_MODELS,
+    EMBEDDED_PIPELINES,
+    EMBEDDED_POOL,
+    PEOPLE,
+)
 from xpert.errors import PoolError, SettingsError
 
 if TYPE_CHECKING:
@@ -47,7 +54,7 @@ def writing(pool: Path | None) -> Pool:
     from xpert.pool import open_pool
 
     folder = pool_folder(pool)
-    if folder.resolve() == EMBEDDED_POOL.resolve():
+    if folder.resolve() in (EMBEDDED_POOL.resolve(), EMBEDDED_IMAGE_POOL.resolve()):
         raise PoolError(
             "the pool of the package is read only: make one of your own with `xpert pool create FOLDER`, then give "
             "--pool FOLDER or set XPERT_POOL"
@@ -75,10 +82,28 @@ def adapter_folder(folder: Path) -> Path:
     Raises:
         SettingsError: it is none.
     """
+    from xpert.models.image_adapters import is_image_adapter
+
     folder = folder.expanduser()
-    if not (folder / _ADAPTER_MARK).is_file():
-        raise SettingsError(f"{folder} is no adapter folder, it holds no {_ADAPTER_MARK}: give one that peft wrote")
+    if not (folder / _ADAPTER_MARK).is_file() and not is_image_adapter(folder):
+        raise SettingsError(
+            f"{folder} is no adapter folder, it holds no {_ADAPTER_MARK} and no LoRA or U-Net of a pipeline: give one "
+            "that peft or diffusers wrote"
+        )
     return folder
+
+
+def base_folder(model: str, adapter: Path) -> Path:
+    """The folder of a base: a pipeline where the adapter is one of a pipeline, else a language model.
+
+    Raises:
+        MissingModelError, DamagedModelError: there is no such base, or it is of the wrong kind.
+    """
+    from xpert.models.image_adapters import is_image_adapter
+    from xpert.models.pipelines import resolve_pipeline
+    from xpert.models.reference import resolve_folder
+
+    return resolve_pipeline(model) if is_image_adapter(adapter) else resolve_folder(model)
 
 
 def kind_of(target: str, pool: Path | None, columns: Mapping[str, Any]) -> Kind:
@@ -122,7 +147,8 @@ def page_target(path: Path | None) -> Path | None:
 def lasting_name(model: str) -> str:
     """A model's name as a pool can keep it: folders become absolute, other names stay."""
     folder = Path(model).expanduser()
-    return str(folder.resolve()) if model not in EMBEDDED_MODELS and folder.is_dir() else model
+    packaged = {*EMBEDDED_MODELS, *EMBEDDED_PIPELINES, *EMBEDDED_CLIPS}
+    return str(folder.resolve()) if model not in packaged and folder.is_dir() else model
 
 
 def base_under(adapter: Path) -> str:

@@ -84,7 +84,8 @@ def _quiet_libraries() -> None:
     warnings.simplefilter("ignore")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    for name in ("transformers", "peft", "huggingface_hub", "sentence_transformers", "datasets", "torch"):
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    for name in ("transformers", "peft", "huggingface_hub", "sentence_transformers", "datasets", "torch", "diffusers"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -20,9 +20,9 @@ import torch
 
 from xpert.errors import DataError, ModelError, StorageError
 from xpert.models.generation import Progress
-from xpert.models.image_adapters import inspect_image_adapter
+from xpert.models.image_adapters import check_image_fit, inspect_image_adapter
 from xpert.models.opened import LoadedPipeline, open_pipeline
-from xpert.models.pipelines import pipeline_digest, resolve_pipeline
+from xpert.models.pipelines import check_pipeline, is_pipeline, pipeline_digest, resolve_pipeline
 from xpert.models.reference import ModelReference
 from xpert.records import PicturePair
 
@@ -187,8 +187,21 @@ class PictureProber:
 
     def adapter_pairs(self, adapter: Path, on_progress: Progress | None = None) -> list[PicturePair]:
         """Base and personalized pipeline side by side, from the same noise."""
+        self.check(adapter)
         references = self.references(on_progress)
         return _pair_up(self.captions, references, self._paint(adapter, self.captions, 0, on_progress))
+
+    def check(self, adapter: Path) -> None:
+        """See that a personalized model can be opened on the base, before anything is painted.
+
+        Raises:
+            MissingModelError, DamagedModelError: it, or the base, cannot be read.
+            MismatchError: it belongs to another base.
+        """
+        base = resolve_pipeline(self.base.model, self.base.revision)
+        check_image_fit(inspect_image_adapter(adapter), base)
+        if is_pipeline(adapter):
+            check_pipeline(adapter)
 
     def person_pairs(
         self, captions: Sequence[str], pictures: Sequence[Path], on_progress: Progress | None = None
@@ -205,16 +218,19 @@ class PictureProber:
     def _paint(
         self, adapter: Path | None, captions: Sequence[str], draw: int, on_progress: Progress | None
     ) -> list[Path]:
-        who = self.base_digest
-        if adapter is not None:
+        """Files of the pictures; a whole pipeline paints with its own parts, anything else on the base."""
+        who, reference = self.base_digest, self.base
+        if adapter is not None and is_pipeline(adapter):
+            who, reference = pipeline_digest(adapter), ModelReference(str(adapter))
+        elif adapter is not None:
             who += inspect_image_adapter(adapter).digest
+            reference = ModelReference(self.base.model, str(adapter), self.base.revision)
         settings = json.dumps(asdict(self.settings), sort_keys=True)
         room = self.folder / hashlib.sha256(f"{who}\0{settings}".encode()).hexdigest()[:32]
         seeds = self.settings.noise_seeds(captions, draw)
         files = [room / f"{seed:016x}.png" for seed in seeds]
         if all(file.is_file() for file in files):
             return files
-        reference = ModelReference(self.base.model, str(adapter) if adapter else None, self.base.revision)
         with open_pipeline(reference, device=self.device) as loaded:
             paint(
                 loaded,

@@ -14,7 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from xpert.records import Explanation, PoolRecord, Selection, WordCoefficient
+from xpert.records import Combination, Explanation, PoolRecord, Selection, WordCoefficient
 from xpert.reporting.story import Story, headline
 from xpert.reporting.wording import NOTHING, duration, joined, percent, signed, size, summary
 
@@ -96,7 +96,7 @@ class _Legend:
         )
 
 
-def explanation_view(explanation: Explanation, *, title: str | None = None) -> RenderableType:
+def explanation_view(explanation: Explanation, *, title: str | None = None, of: str = "texts") -> RenderableType:
     """An explanation: what it says in words, then every word with coefficient, interval and bar."""
     heading = Text(no_wrap=False)
     if title:
@@ -116,7 +116,7 @@ def explanation_view(explanation: Explanation, *, title: str | None = None) -> R
             f"{signed(word.low)} to {signed(word.high)}",
             SignedBar(word, reach),
         )
-    facts = f"{_count(explanation.pairs, 'pair')} of texts, residual {explanation.residual:.2f}: "
+    facts = f"{_count(explanation.pairs, 'pair')} of {of}, residual {explanation.residual:.2f}: "
     facts += f"{percent(min(1.0, explanation.residual))} of what sets them apart is in no word of this space"
     parts: list[RenderableType] = [heading, table, _Legend(explanation.interval), Text(facts, style="dim")]
     if not explanation.words:
@@ -140,7 +140,7 @@ def pool_view(records: Sequence[PoolRecord]) -> RenderableType:
             Text(record.name, style="bold"),
             _strongest(found),
             f"{found.residual:.2f}" if found else "",
-            str(record.rank),
+            str(record.rank or "all"),
             size(record.size_bytes),
         )
     return table
@@ -168,7 +168,8 @@ def record_view(record: PoolRecord) -> RenderableType:
     for label, value in (
         ("pLLM", record.name),
         ("base", f"{record.base_name} ({record.base[:12]})"),
-        ("LoRA", f"rank {record.rank} on {joined(record.target_modules)}"),
+        ("LoRA", f"rank {record.rank} on {joined(record.target_modules)}" if record.rank else ""),
+        ("U-Net", "" if record.rank else "all its weights"),
         ("size", size(record.size_bytes)),
         ("added", record.created),
         ("digest", record.adapter),
@@ -196,6 +197,16 @@ def selection_view(selection: Selection, *, most: int = 10) -> RenderableType:
             )
         )
     return Group(*parts)
+
+
+def combination_view(selection: Selection, merged: Combination, command: str) -> list[RenderableType]:
+    """A merge, where one lies nearer than the best single model by more than the noise; else nothing."""
+    if len(merged.weights) < 2:
+        return []
+    sum_of = " + ".join(f"{weight:.2f} {name}" for name, weight in merged.weights.items())
+    single = min((ranked.gap for ranked in selection.ranking), default=0.0)
+    facts = f"a merge lies nearer: {sum_of}, at {merged.distance:.2f} where the nearest single one is at {single:.2f}"
+    return [Text(), Text(facts), Text(command, style="dim")]
 
 
 def runs_view(story: Story) -> RenderableType:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from html import escape
 
-_VOID = frozenset({"meta", "rect", "line", "path", "br"})
+_VOID = frozenset({"meta", "rect", "line", "path", "br", "img"})
 
 
 class Markup(str):

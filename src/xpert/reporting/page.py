@@ -58,32 +58,52 @@ def document(title: str, *parts: Markup, kicker: str) -> str:
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-def explanation_page(explanation: Explanation, *, title: str, command: str | None = None) -> str:
+def explanation_page(
+    explanation: Explanation, *, title: str, command: str | None = None, pictures: Markup | None = None
+) -> str:
     """One explanation as a page.
 
     Args:
         explanation: what to show.
         title: whose it is: a file, a pLLM or a person.
         command: how to make the page again.
+        pictures: the pairs of pictures that it was read from (`gallery.gallery`); None: it was read from texts.
     """
-    said = capitalised(summary(explanation))
+    said, of = capitalised(summary(explanation)), "texts" if pictures is None else "pictures"
     return document(
         f"{title}: {said}",
-        heading(said, inside(element("strong", title), f", read from {explanation.pairs} pairs of texts")),
-        section(
-            None,
-            "In words, with numbers",
-            explanation_panel(explanation),
-            lead="Each bar says how much of the word sets these texts apart from what the base model writes; 1 is "
-            "about as much as in a text that was rewritten in that style.",
-        ),
+        heading(said, inside(element("strong", title), f", read from {explanation.pairs} pairs of {of}")),
+        section(None, "In words, with numbers", explanation_panel(explanation), lead=bars_lead(of)),
+        *picture_section(pictures),
         footer(explanation.digests, command),
         kicker="Explanation",
     )
 
 
+def bars_lead(of: str) -> str:
+    """What a bar means, for texts or pictures."""
+    if of == "pictures":
+        return "Each bar says how much of the word sets these pictures apart from what the base model paints."
+    return (
+        "Each bar says how much of the word sets these texts apart from what the base model writes; 1 is about as "
+        "much as in a text that was rewritten in that style."
+    )
+
+
+def picture_section(pictures: Markup | None) -> list[Markup]:
+    """The pairs of pictures, where there are any."""
+    if pictures is None:
+        return []
+    return [section(None, "The pictures", pictures, lead="The same captions, the same noise.")]
+
+
 def selection_page(
-    selection: Selection, candidates: Sequence[PoolRecord], *, title: str, command: str | None = None
+    selection: Selection,
+    candidates: Sequence[PoolRecord],
+    *,
+    title: str,
+    command: str | None = None,
+    pictures: Markup | None = None,
 ) -> str:
     """A selection as a page: the choice and why, the person beside the choice, all candidates, the ranking.
 
@@ -92,12 +112,14 @@ def selection_page(
         candidates: records of the pool; those without an explanation in the person's space are left out of the charts.
         title: whose data it is.
         command: how to make the page again.
+        pictures: the person's pictures beside the base's (`gallery.gallery`).
     """
     chosen = f"Start from {selection.choice}" if selection.choice else "Start from the base"
     return document(
         f"{title}: {chosen}",
         heading(chosen, inside(element("strong", title), f": {summary(selection.person)}")),
         section(None, "Why", choice_panel(selection, candidates), lead=sentence(selection.reason)),
+        *([section(None, "Your pictures", pictures)] if pictures is not None else []),
         section(None, "All candidates", cards(selection, candidates), lead=cards_lead(selection)),
         section(None, "Ranking", ranking_table(selection, candidates), lead=ranking_lead(selection)),
         footer(selection.person.digests, command),
@@ -121,7 +143,7 @@ def explanation_panel(explanation: Explanation, scale: Scale | None = None) -> M
     residual = element(
         "p",
         element("strong", f"{explanation.residual:.2f} residual"),
-        f": {percent(rest)} of what sets the texts apart is in no word of this space.",
+        f": {percent(rest)} of what sets them apart is in no word of this space.",
         class_="quiet",
     )
     return element("div", legend, explanation_chart(explanation, scale), residual, class_="panel")

@@ -1,0 +1,112 @@
+"""What image models are asked to paint: captions from a file, from a pipeline's own list, or from the hub.
+
+Knows where captions lie; never sees a model or a picture.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from xpert.embedded import EMBEDDED_PIPELINES
+from xpert.errors import DataError, SettingsError
+
+COCO = "nlphuji/mscoco_2014_5k_test_image_text_retrieval"
+"""The captions that the paper's script uses, by their name on the hub."""
+
+PACKAGED = "xpert/captions"
+CAPTIONS_FILE = "captions.txt"
+_COLUMNS = ("caption", "captions", "text")
+
+
+def default_captions() -> tuple[str, ...]:
+    """The 50 captions that come with the package, of everyday scenes and of no style."""
+    return tuple((files("xpert.probing") / "captions_v1.txt").read_text("utf-8").splitlines())
+
+
+def captions_for(base: str, source: str | None, count: int | None = None) -> tuple[str, ...]:
+    """The captions to paint with a base.
+
+    Args:
+        base: name or folder of the pipeline; a `captions.txt` in its folder is its own list, for bases that know
+            little.
+        source: a .txt file (one a line), .jsonl or .csv (column `caption` or `text`), `xpert/captions`, or a dataset of
+            the hub; None: the base's own list, else the package's.
+        count: so many of the first; None: all.
+
+    Raises:
+        DataError: no such captions, or fewer than `count`.
+        SettingsError: `count` is below 1.
+    """
+    if count is not None and count < 1:
+        raise SettingsError(f"{count} captions cannot be painted: give 1 or more")
+    own = EMBEDDED_PIPELINES.get(base, Path(base).expanduser()) / CAPTIONS_FILE
+    if source is None and own.is_file():
+        found, named = _lines(own), str(own)
+    elif source in (None, PACKAGED):
+        found, named = default_captions(), PACKAGED
+    else:
+        assert source is not None
+        file = Path(source).expanduser()
+        found, named = (_from_file(file) if file.is_file() else _from_hub(source, count)), source
+    if not found:
+        raise DataError(f"{named} holds no captions: one a line is needed")
+    if count is not None and len(found) < count:
+        raise DataError(
+            f"{named} holds {len(found)} captions, {count} are wanted: give a smaller number or more captions"
+        )
+    return found[:count]
+
+
+def _lines(file: Path) -> tuple[str, ...]:
+    try:
+        return tuple(line.strip() for line in file.read_text("utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} cannot be read as UTF-8 text ({error}): save it again") from error
+
+
+def _from_file(file: Path) -> tuple[str, ...]:
+    if file.suffix == ".csv":
+        with file.open(encoding="utf-8", newline="") as stream:
+            return tuple(_captions_of(csv.DictReader(stream), file))
+    if file.suffix == ".jsonl":
+        try:
+            return tuple(_captions_of((json.loads(line) for line in _lines(file)), file))
+        except json.JSONDecodeError as error:
+            raise DataError(f"{file} is not JSON Lines ({error}): one object a line is needed") from error
+    return _lines(file)
+
+
+def _captions_of(rows: Iterable[Any], source: object) -> Iterable[str]:
+    """The caption of every row; of several the first, as the paper's script has it."""
+    for number, row in enumerate(rows, 1):
+        value = next((row[name] for name in _COLUMNS if isinstance(row, dict) and row.get(name)), None)
+        first = value[0] if isinstance(value, list) and value else value
+        if not isinstance(first, str) or not first.strip():
+            raise DataError(f"{source}, row {number} has no caption: one of {_COLUMNS} with text is needed")
+        yield first.strip()
+
+
+def _from_hub(name: str, count: int | None) -> tuple[str, ...]:
+    """Captions of a hub dataset's first rows, streamed, without its pictures."""
+    from datasets import load_dataset
+
+    try:
+        try:
+            rows = load_dataset(name, split="test", streaming=True)
+        except RuntimeError:  # a dataset that is a script; the hub keeps it as Parquet too
+            rows = load_dataset(name, split="test", streaming=True, revision="refs/convert/parquet")
+        kept = [column for column in (rows.column_names or _COLUMNS) if column in _COLUMNS]
+        rows = rows.select_columns(kept)
+        return tuple(_captions_of(rows.take(count) if count is not None else rows, name))
+    except DataError:
+        raise
+    except Exception as error:  # the hub fails in many ways
+        raise DataError(
+            f"captions {name!r} are neither a file here nor did the hub give them ({type(error).__name__}): give "
+            f"a file with one caption a line, or {PACKAGED} for the 50 that come with the package"
+        ) from error
