@@ -1,9 +1,13 @@
-"""LoRA tuning of any Hugging Face causal LM on a person's samples, from the base or from another adapter.
+"""Tuning on a person's samples or pictures, from the base or from another adapter.
 
     from xpert.tuning import TuningSettings, tune
     result = tune(ModelReference("folder"), train, validation, Path("mine"), TuningSettings())
 
-Only `TuningSettings` is imported at once; the rest loads torch when it is asked for.
+    from xpert.tuning import DiffusionSettings, tune_diffusion
+    result = tune_diffusion(ModelReference("pipeline"), open_pictures("folder"), Path("mine"), DiffusionSettings())
+
+`tune` trains LoRA on any Hugging Face causal LM, `tune_diffusion` LoRA or the whole U-Net of a Stable Diffusion
+pipeline. Only the settings are imported at once; the rest loads torch when it is asked for.
 """
 
 from __future__ import annotations
@@ -11,15 +15,31 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from xpert.tuning.diffusion_settings import DiffusionSettings
 from xpert.tuning.settings import TuningSettings
 
 if TYPE_CHECKING:
+    from xpert.tuning.diffusion import DiffusionResult, tune_diffusion
+    from xpert.tuning.diffusion_loop import DiffusionStep
     from xpert.tuning.loop import TuningStep
     from xpert.tuning.lora import TuningResult, tune, validation_loss
 
-__all__ = ["TuningResult", "TuningSettings", "TuningStep", "tune", "validation_loss"]
+__all__ = [
+    "DiffusionResult",
+    "DiffusionSettings",
+    "DiffusionStep",
+    "TuningResult",
+    "TuningSettings",
+    "TuningStep",
+    "tune",
+    "tune_diffusion",
+    "validation_loss",
+]
 
 _LAZY = {
+    "DiffusionResult": "xpert.tuning.diffusion",
+    "DiffusionStep": "xpert.tuning.diffusion_loop",
+    "tune_diffusion": "xpert.tuning.diffusion",
     "TuningResult": "xpert.tuning.lora",
     "TuningStep": "xpert.tuning.loop",
     "tune": "xpert.tuning.lora",

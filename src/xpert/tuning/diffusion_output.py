@@ -1,0 +1,123 @@
+"""What a run on pictures leaves behind: a whole pipeline, or LoRA weights, with a card; whole or not there.
+
+Knows files, diffusers and peft; never sees pictures or steps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xpert.errors import ModelError
+from xpert.models.headers import strict_json
+from xpert.models.image_adapters import LORA_WEIGHTS
+from xpert.models.pipelines import INDEX, pipeline_class
+from xpert.tuning import checkpoint
+from xpert.tuning.publish import check_free
+
+_OTHER_FORMATS = ("*.bin", "*.ckpt", "*.pt", "*.msgpack", "*.onnx", "*.h5", "*.fp16.*", "*non_ema*", "*ema_only*")
+_ONE_FILE = "1TB"
+_SCHEDULER = "scheduler/scheduler_config.json"
+
+
+def write_pipeline(base: Path, unet: Any, folder: Path, prediction_type: str | None) -> None:
+    """Write a pipeline: the base's own files, and the U-Net in place of its.
+
+    Args:
+        base: folder of the base pipeline.
+        unet: in fp32.
+        folder: where to; missing or empty.
+        prediction_type: what the U-Net was trained to predict, where it differs from what the base says.
+    """
+    index = strict_json((base / INDEX).read_bytes(), str(base / INDEX))
+    index = {key: value for key, value in index.items() if key != "_name_or_path"}  # a path names its owner
+    for part in [key for key, value in index.items() if isinstance(value, list) and value[0] is not None]:
+        if part == "unet":
+            continue
+        if (base / part).is_dir():
+            shutil.copytree(base / part, folder / part, ignore=shutil.ignore_patterns(*_OTHER_FORMATS))
+        else:
+            index[part] = [None, None]
+    if index.get("safety_checker", [None])[0] is None and "safety_checker" in index:
+        index["requires_safety_checker"] = False
+    unet.register_to_config(_name_or_path="")
+    unet.save_pretrained(str(folder / "unet"), max_shard_size=_ONE_FILE)
+    _write_json(folder / INDEX, index)
+    if prediction_type is not None:
+        stated = strict_json((folder / _SCHEDULER).read_bytes(), str(folder / _SCHEDULER))
+        _write_json(folder / _SCHEDULER, stated | {"prediction_type": prediction_type})
+
+
+def write_lora(base: Path, unet: Any, folder: Path) -> None:
+    """Write the LoRA matrices of a U-Net in fp32, with rank, alpha and layers in the file's metadata."""
+    from peft.utils import get_peft_model_state_dict
+
+    (name,) = unet.peft_config
+    config = unet.peft_config[name]
+    facts = {
+        "r": config.r,
+        "lora_alpha": config.lora_alpha,
+        "target_modules": sorted(config.target_modules),
+        "lora_dropout": 0.0,
+        "bias": "none",
+    }
+    pipeline_class(base).save_lora_weights(
+        str(folder),
+        unet_lora_layers=get_peft_model_state_dict(unet, adapter_name=name),
+        weight_name=LORA_WEIGHTS,
+        unet_lora_adapter_metadata=facts,
+    )
+
+
+def publish_folder(out: Path, write: Callable[[Path], None], card: str, validation: Path) -> None:
+    """Write under another name in the same folder, then rename to `out`.
+
+    Args:
+        out: must be free.
+        write: fills the folder that it is given.
+        card: text of README.md.
+        validation: pictures that are taken along, where there are any.
+
+    Raises:
+        SettingsError: `out` is taken.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = out.with_name(f".{out.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        fresh.mkdir()
+        write(fresh)
+        if validation.is_dir():
+            shutil.copytree(validation, fresh / validation.name, ignore=shutil.ignore_patterns(".*"))
+        (fresh / "README.md").write_text(card, encoding="utf-8")
+        for path in (*fresh.rglob("*"), fresh):
+            checkpoint.sync_to_disk(path)
+        with checkpoint.no_interrupt():
+            check_free(out)
+            if out.exists():
+                out.rmdir()
+            os.replace(fresh, out)
+            checkpoint.sync_to_disk(out.parent)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def check_finite(unet: Any) -> None:
+    """See that what was trained holds finite numbers.
+
+    Raises:
+        ModelError: it does not.
+    """
+    for name, parameter in unet.named_parameters():
+        if parameter.requires_grad and not torch.isfinite(parameter).all():
+            raise ModelError(f"{name} holds numbers that are not finite: use a lower learning_rate")
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
