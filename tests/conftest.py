@@ -1,5 +1,21 @@
-"""For all tests: Ctrl-C works as in a terminal, also where a shell started them in the background."""
+"""For all tests: Ctrl-C works as in a terminal, also where a shell started them; tiny image models."""
+
+from __future__ import annotations
 
 import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from xpert.testing.tiny_pictures import Studio
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
+    """Tiny image models, to be read only."""
+    from xpert.testing.tiny_pictures import tiny_studio
+
+    return tiny_studio(tmp_path_factory.mktemp("studio"))

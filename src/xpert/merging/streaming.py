@@ -56,7 +56,7 @@ def write_streamed(
             tensor = tensor_of(name)
             if tuple(tensor.shape) != tuple(shape):
                 raise ValueError(f"tensor {name!r} has shape {tuple(tensor.shape)}, announced was {tuple(shape)}")
-            stream.write(tensor.to(dtype).contiguous().view(torch.uint8).numpy().tobytes())
+            stream.write(tensor.to(dtype).reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
             if on_progress is not None:
                 on_progress("merging", done, len(names))
         stream.flush()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +191,22 @@ def tiny_pictures(
         rows.append({"file_name": f"{number:03d}.png", "text": f"a {_WORDS[15 + number % 2]} on the sea"})
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return folder
+
+
+@dataclass(frozen=True)
+class Studio:
+    """A tiny pipeline, LoRAs of it, another pipeline of its shape, a CLIP and a folder of pictures."""
+
+    pipeline: Path
+    loras: tuple[Path, ...]
+    other: Path
+    clip: Path
+    pictures: Path
+
+
+def tiny_studio(folder: Path) -> Studio:
+    """Everything that tests of image models need, in one folder."""
+    pipeline = tiny_pipeline(folder / "pipeline")
+    loras = [tiny_image_lora(pipeline, folder / f"lora-{n}", seed=n, rank=2 + n, scale=1.0) for n in range(3)]
+    other, clip = tiny_pipeline(folder / "other", seed=1), tiny_clip(folder / "clip")
+    return Studio(pipeline, tuple(loras), other, clip, tiny_pictures(folder / "pictures"))

@@ -1,0 +1,65 @@
+"""Weights of a merge: a planted mixture comes back, sparse, and a merge is proposed only where it is worth it."""
+
+import numpy as np
+import pytest
+
+from xpert.errors import SettingsError, SpaceError
+from xpert.merging.weights import combine
+from xpert.records import Digests, Explanation, PoolRecord
+
+DIGESTS = Digests(base="b", summarizer="s", prompts="p", space="z")
+
+
+def explanation(position: np.ndarray, noise: float = 0.05, space: str = "z") -> Explanation:
+    return Explanation(
+        words=(), residual=0.0, pairs=10, noise=noise, coordinates=tuple(map(float, position)), interval=0.95,
+        digests=DIGESTS.model_copy(update={"space": space}),
+    )  # fmt: skip
+
+
+def record(name: str, found: Explanation | None) -> PoolRecord:
+    return PoolRecord(
+        name=name, adapter=name.ljust(64, "0"), base="b", base_name="b", rank=4, target_modules=(), size_bytes=1,
+        created="", explanation=found,
+    )  # fmt: skip
+
+
+AXES = np.random.default_rng(0).normal(size=(6, 8))
+AXES /= np.linalg.norm(AXES, axis=1, keepdims=True)
+POOL = [record(f"m{n}", explanation(axis)) for n, axis in enumerate(AXES)]
+
+
+def test_a_planted_mixture_comes_back() -> None:
+    found = combine(explanation(0.7 * AXES[1] + 0.4 * AXES[4]), POOL)
+    assert list(found.weights) == ["m1", "m4"]
+    assert list(found.weights.values()) == pytest.approx([0.7, 0.4], abs=1e-5)
+    assert found.distance == pytest.approx(0.0, abs=1e-6)
+    np.testing.assert_allclose(found.coordinates, 0.7 * AXES[1] + 0.4 * AXES[4], atol=1e-5)
+
+
+def test_a_model_must_gain_more_than_it_costs() -> None:
+    person = explanation(AXES[1] + 0.1 * AXES[4], noise=0.3)
+    assert list(combine(person, POOL).weights) == ["m1"]
+    assert len(combine(person, POOL, cost=0.0).weights) > 1
+    assert len(combine(explanation(AXES[:5].sum(0), noise=0.01), POOL, most=2).weights) == 2
+
+
+def test_whoever_nothing_points_to_gets_nothing() -> None:
+    opposite = explanation(-AXES.sum(0))
+    alone = combine(opposite, [record("m0", explanation(AXES.sum(0)))])
+    assert alone.weights == {} and alone.gain == 0.0
+    assert combine(opposite, []).weights == {}
+
+
+def test_the_order_of_the_pool_does_not_matter() -> None:
+    person = explanation(0.5 * AXES[0] + 0.5 * AXES[2] + 0.3 * AXES[3], noise=0.01)
+    assert combine(person, POOL) == combine(person, POOL[::-1])
+
+
+def test_what_does_not_compare_is_refused() -> None:
+    with pytest.raises(SettingsError, match="give 1 or more"):
+        combine(explanation(AXES[0]), POOL, most=0)
+    with pytest.raises(SpaceError, match="'x' is not explained in the person's space"):
+        combine(explanation(AXES[0]), [record("x", None)])
+    with pytest.raises(SpaceError, match="person's space"):
+        combine(explanation(AXES[0]), [record("x", explanation(AXES[0], space="other"))])

@@ -1,0 +1,53 @@
+"""Captions come from a file, from the base's own list, or from the package."""
+
+from pathlib import Path
+
+import pytest
+
+from xpert.errors import DataError, SettingsError
+from xpert.probing.captions import PACKAGED, captions_for, default_captions
+
+
+def test_the_package_has_fifty_of_its_own() -> None:
+    assert len(set(default_captions())) == 50
+    assert captions_for("no/base", None) == captions_for("no/base", PACKAGED) == default_captions()
+    assert captions_for("no/base", None, 3) == default_captions()[:3]
+
+
+def test_a_base_with_a_list_of_its_own_is_asked_that(tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text("a circle\n\na star\n")
+    assert captions_for(str(tmp_path), None) == ("a circle", "a star")
+    assert captions_for(str(tmp_path), PACKAGED, 1) == default_captions()[:1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", "a cat\na dog\n"),
+        ("a.jsonl", '{"caption": ["a cat", "another cat"]}\n{"text": "a dog"}\n'),
+        ("a.csv", "caption,other\na cat,1\na dog,2\n"),
+    ],
+)
+def test_files_of_three_kinds(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert captions_for("no/base", str(tmp_path / name)) == ("a cat", "a dog")
+
+
+def test_what_cannot_be_captions_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def file(name: str, content: str) -> str:
+        (tmp_path / name).write_text(content)
+        return str(tmp_path / name)
+
+    with pytest.raises(DataError, match="row 2 has no caption"):
+        captions_for("b", file("a.jsonl", '{"text": "a cat"}\n{"other": 1}\n'))
+    with pytest.raises(DataError, match="is not JSON Lines"):
+        captions_for("b", file("b.jsonl", "nonsense\n"))
+    with pytest.raises(DataError, match="holds no captions"):
+        captions_for("b", file("c.txt", "\n"))
+    with pytest.raises(DataError, match="holds 1 captions, 5 are wanted"):
+        captions_for("b", file("d.txt", "a cat\n"), 5)
+    with pytest.raises(SettingsError, match="give 1 or more"):
+        captions_for("b", None, 0)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match="xpert/captions for the 50"):
+        captions_for("b", "nobody/no-captions")
