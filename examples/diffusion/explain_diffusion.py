@@ -51,7 +51,7 @@ def main() -> int:
     vision = args.vlm or ("none" if own else PAPER_VLM)
     terminal = Terminal(args.json)
     try:
-        with terminal.progress() as progress:
+        with terminal.progress(pictures=True) as progress:
             explanation, pairs = alone_explained(
                 Path(args.personalized_model).expanduser(),
                 args.base_model,

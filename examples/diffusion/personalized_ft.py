@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from xpert.cli.progress import Progress
+from xpert.cli.terminal import Terminal
 from xpert.data.pictures import open_pictures
 from xpert.errors import XpertError
 from xpert.models.reference import ModelReference
@@ -93,7 +93,7 @@ def main() -> int:
     args = parse()
     try:
         settings = settings_of(args)
-        with Progress() as progress:
+        with Terminal().progress(pictures=True) as progress:
             pictures = open_pictures(
                 args.train_data_dir,
                 image_column=args.image_column,

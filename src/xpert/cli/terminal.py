@@ -56,11 +56,12 @@ class Terminal:
             print(text, file=sys.stderr)
 
     @contextmanager
-    def progress(self, *, libraries: bool = True) -> Iterator[Progress]:
+    def progress(self, *, libraries: bool = True, pictures: bool = False) -> Iterator[Progress]:
         """Bars on stderr while the block runs, and libraries that keep quiet.
 
         Args:
             libraries: False where transformers may be missing.
+            pictures: True where diffusers is used, too.
         """
         from xpert.cli.progress import Progress
 
@@ -68,6 +69,8 @@ class Terminal:
         with Progress(silent=self.json or self.quiet) as progress:
             if libraries:
                 _quiet_transformers()
+            if pictures:
+                _quiet_diffusers()
             yield progress
 
 
@@ -97,3 +100,13 @@ def _quiet_transformers() -> None:
 
     speech.set_verbosity_error()  # type: ignore[no-untyped-call]
     speech.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _quiet_diffusers() -> None:
+    """The same for diffusers; imports it."""
+    if os.environ.get("XPERT_DEBUG"):
+        return
+    from diffusers.utils import logging as speech
+
+    speech.set_verbosity_error()
+    speech.disable_progress_bar()

@@ -7,14 +7,15 @@ whose denoiser is a U-Net. Weights are read from safetensors only, and no code t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from xpert.embedded import EMBEDDED_PIPELINES
 from xpert.errors import DamagedModelError, MissingModelError
 from xpert.models.headers import strict_json
 from xpert.models.reference import folder_digest, hub_snapshot
+
+if TYPE_CHECKING:
+    import torch
 
 INDEX = "model_index.json"
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
