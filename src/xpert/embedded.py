@@ -16,6 +16,7 @@ EMBEDDED_POOL = ASSETS / "pool"
 EMBEDDED_IMAGE_POOL = ASSETS / "image-pool"
 EMBEDDED_CAPTIONS = ASSETS / "diffusion" / "captions.txt"
 PEOPLE = ASSETS / "people"
+PICTURE_PEOPLE = ASSETS / "picture-people"
 
 
 class Person(TypedDict):

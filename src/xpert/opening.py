@@ -23,8 +23,8 @@ from xpert.summarizing.encoder import EncoderSummarizer
 from xpert.summarizing.language import LanguageSummarizer
 from xpert.summarizing.summarizer import Summarizer
 
-E_ORTHO_PICTURES = 0.85
-"""Cosines of a CLIP's word vectors reach 0.8 for words that mean different things."""
+MOST_WORDS_PICTURES = 24
+"""Visual styles are many, and each of a pool's models may need a word of its own."""
 
 
 def load_summarizer(setup: PoolSetup, *, device: str = "auto") -> Summarizer:
@@ -135,7 +135,7 @@ def _build(setup: PoolSetup, adapters: Mapping[str, Path], device: str, on_progr
     if setup.pictures is not None:
         painter, clip = load_picture_prober(setup, device=device), load_clip(setup, device=device)
         try:
-            return build_space(painter, clip, adapters, e_ortho=E_ORTHO_PICTURES, on_progress=on_progress)
+            return build_space(painter, clip, adapters, most_words=MOST_WORDS_PICTURES, on_progress=on_progress)
         finally:
             if clip.proposer is not None:
                 clip.proposer.close()
