@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from xpert.errors import DamagedModelError, SettingsError
+from xpert.models.folders import sync_to_disk
 
 _FILE = "checkpoint.safetensors"
 
@@ -78,18 +79,6 @@ def no_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
         if held:
             signal.raise_signal(signal.SIGINT)
-
-
-def sync_to_disk(path: Path) -> None:
-    """fsync of a file, or of a folder's entries where the system can."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except PermissionError:  # Windows opens no folders.
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def save(folder: Path, progress: Progress, tensors: Mapping[str, torch.Tensor], identity: Mapping[str, str]) -> None:

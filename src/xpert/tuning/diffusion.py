@@ -17,6 +17,7 @@ import torch
 
 from xpert.data.pictures import PictureSet
 from xpert.errors import ModelError
+from xpert.models.folders import check_free
 from xpert.models.pipelines import check_pipeline
 from xpert.models.reference import ModelReference
 from xpert.tuning import checkpoint
@@ -32,7 +33,6 @@ from xpert.tuning.diffusion_start import Start, check_start
 from xpert.tuning.latents import Latents, check_pictures
 from xpert.tuning.picture_batches import PicturePlan
 from xpert.tuning.processes import open_accelerator, run_device
-from xpert.tuning.publish import check_free
 
 OnProgress = Callable[[str, int, int], None]
 

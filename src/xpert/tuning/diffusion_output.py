@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from xpert.errors import ModelError
+from xpert.models.folders import check_free, sync_to_disk
 from xpert.models.headers import strict_json
 from xpert.models.image_adapters import LORA_WEIGHTS
 from xpert.models.pipelines import INDEX, pipeline_class
 from xpert.tuning import checkpoint
-from xpert.tuning.publish import check_free
 
 _OTHER_FORMATS = ("*.bin", "*.ckpt", "*.pt", "*.msgpack", "*.onnx", "*.h5", "*.fp16.*", "*non_ema*", "*ema_only*")
 _ONE_FILE = "1TB"
@@ -97,13 +97,13 @@ def publish_folder(out: Path, write: Callable[[Path], None], card: str, validati
             shutil.copytree(validation, fresh / validation.name, ignore=shutil.ignore_patterns(".*"))
         (fresh / "README.md").write_text(card, encoding="utf-8")
         for path in (*fresh.rglob("*"), fresh):
-            checkpoint.sync_to_disk(path)
+            sync_to_disk(path)
         with checkpoint.no_interrupt():
             check_free(out)
             if out.exists():
                 out.rmdir()
             os.replace(fresh, out)
-            checkpoint.sync_to_disk(out.parent)
+            sync_to_disk(out.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from xpert.tuning import checkpoint
+from xpert.models.folders import sync_to_disk
 from xpert.tuning.conditioning import Captions
 from xpert.tuning.diffusion_settings import DiffusionSettings
 from xpert.tuning.latents import Latents
@@ -71,7 +71,7 @@ class ValidationPainter:
             finally:
                 self._unet.train()
             for path in (*aside.iterdir(), aside):
-                checkpoint.sync_to_disk(path)
+                sync_to_disk(path)
             os.replace(aside, folder)
         return tuple(folder / f"{number}.png" for number in range(len(self._prompts)))
 

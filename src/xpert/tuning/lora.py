@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from xpert.errors import ModelError, SettingsError
+from xpert.models.folders import check_free
 from xpert.models.loading import LoadedModel
 from xpert.models.reference import ModelReference
 from xpert.records import Sample
@@ -21,7 +22,7 @@ from xpert.tuning.batches import BatchPlan, EncodedSample, data_digest, encode, 
 from xpert.tuning.card import CardFacts, write_card
 from xpert.tuning.loop import Stopped, Trainer, TuningStep
 from xpert.tuning.objective import ResponseLoss
-from xpert.tuning.publish import check_free, publish
+from xpert.tuning.publish import publish
 from xpert.tuning.settings import TuningSettings
 from xpert.tuning.start import open_trainable, random_devices
 

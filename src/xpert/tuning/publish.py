@@ -12,18 +12,9 @@ from typing import Any
 
 import torch
 
-from xpert.errors import ModelError, SettingsError
+from xpert.errors import ModelError
+from xpert.models.folders import check_free, sync_to_disk
 from xpert.tuning import checkpoint
-
-
-def check_free(out: Path) -> None:
-    """See that `out` may be written: missing, or an empty folder.
-
-    Raises:
-        SettingsError: it is neither.
-    """
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise SettingsError(f"{out} exists already and is not empty: give another folder, or remove it")
 
 
 def publish(model: Any, out: Path, card: str) -> None:
@@ -51,12 +42,12 @@ def publish(model: Any, out: Path, card: str) -> None:
         model.save_pretrained(str(fresh), save_embedding_layers=False)
         (fresh / "README.md").write_text(card, encoding="utf-8")
         for path in (*fresh.iterdir(), fresh):
-            checkpoint.sync_to_disk(path)
+            sync_to_disk(path)
         with checkpoint.no_interrupt():
             check_free(out)
             if out.exists():
                 out.rmdir()
             os.replace(fresh, out)
-            checkpoint.sync_to_disk(out.parent)
+            sync_to_disk(out.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
