@@ -366,6 +366,19 @@ def test_validation_pictures_show_what_the_run_changes(
     StableDiffusionPipeline.from_pretrained(base.model).load_lora_weights(str(out))
 
 
+def test_a_base_whose_safety_checker_was_left_out_gives_a_whole_pipeline(
+    base: ModelReference, pictures: PictureSet, out: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(base.model, tmp_path / "without"))
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"], "requires_safety_checker": True}
+    (folder / "model_index.json").write_text(json.dumps(index | {"_name_or_path": "/home/me/secret"}))
+    settings = settings_of("full", max_steps=1, validation_prompts=("a sea",))
+    tune_diffusion(ModelReference(str(folder)), pictures, out, settings)
+    assert StableDiffusionPipeline.from_pretrained(str(out)).safety_checker is None
+    assert "secret" not in (out / "model_index.json").read_text() and (out / "validation/step-000001/0.png").is_file()
+
+
 def test_v_prediction_is_told_to_those_who_open_the_pipeline(
     base: ModelReference, pictures: PictureSet, out: Path
 ) -> None:

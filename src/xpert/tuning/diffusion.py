@@ -123,11 +123,10 @@ def tune_diffusion(
         unet = start.unet(settings).to(chosen)
         trainer = _trainer(run, encoded, unet, on_step)
         del encoded.parts
-        _take_steps(run, trainer)
+        _take_steps(run, trainer, unet)
     finally:
         encoded.latents.close()
     if accelerator.is_main_process:
-        check_finite(unet)
         card = write_diffusion_card(_facts(run, reference, unet, trainer, out), settings)
         publish_folder(out, lambda folder: _write(run, unet, folder), card, partial / FOLDER)
         checkpoint.discard(partial)
@@ -223,9 +222,10 @@ def _trainer(
     return trainer
 
 
-def _take_steps(run: _Run, trainer: DiffusionTrainer) -> None:
+def _take_steps(run: _Run, trainer: DiffusionTrainer, unet: Any) -> None:
     try:
         trainer.run()
+        check_finite(unet)
     except ModelError as error:
         if run.accelerator.is_main_process:
             checkpoint.forget(run.partial)  # it would diverge again

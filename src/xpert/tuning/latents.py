@@ -116,16 +116,22 @@ class Latents:
             keep_vae: keep the VAE in any case.
             on_progress: told (stage, done, total).
         """
-        wanted = dict.fromkeys((choice.picture, self.crop(choice)) for choice in choices)
-        still = [key for key in wanted if self._cannot_move(key[1])]
+        still: dict[_Key, None] = {}
+        moves = False
+        for choice in choices:
+            key = (choice.picture, self.crop(choice))
+            if self._cannot_move(key[1]):
+                still[key] = None
+            else:
+                moves = True
         entry_bytes = 2 * 4 * self.shape[0] * self.shape[1] * self.shape[2]
-        kept = still[: self._budget // entry_bytes]
+        kept = list(still)[: self._budget // entry_bytes]
         for done, key in enumerate(kept, start=1):
             self._start_ahead(kept[done : done + _WORKERS])
             self._kept[key] = self._encode(key)
             if on_progress is not None:
                 on_progress(STAGE, done, len(kept))
-        if len(kept) == len(wanted) and not keep_vae:
+        if len(kept) == len(still) and not moves and not keep_vae:
             self._vae = None
 
     def of(self, choice: Choice, posterior: torch.Tensor) -> torch.Tensor:
