@@ -106,5 +106,5 @@ def test_what_cannot_be_read_is_told(studio: Studio, tmp_path: Path) -> None:
         assert ClipSummarizer(str(tmp_path / "nowhere"), CAPTIONS).width
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"broken\.png cannot be read"):
+    with pytest.raises(DataError, match=r"broken\.png is no picture that can be read"):
         ClipSummarizer(str(studio.clip), CAPTIONS, device="cpu").embed([PicturePair("", broken, broken)])

@@ -6,6 +6,7 @@ Knows Pillow and colours; does not know where the bytes come from, nor captions.
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -53,6 +54,19 @@ def decode_picture(content: bytes, where: str) -> Image.Image:
         Exception
     ) as error:  # damage shows as many things: OSError, SyntaxError, ValueError, struct.error, zlib.error
         raise DataError(f"{where} is truncated or damaged ({_short(error)}): {_WAY_OUT}") from error
+
+
+def read_picture_file(file: Path) -> Image.Image:
+    """The picture of a file, as `decode_picture` gives it.
+
+    Raises:
+        DataError: there is no such file, or no picture in it.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"picture {file} cannot be read ({error.strerror or error}): check path and rights") from error
+    return decode_picture(content, f"picture {file}")
 
 
 def _too_large(where: str, size: str) -> DataError:

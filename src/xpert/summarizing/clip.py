@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from xpert.embedded import EMBEDDED_CLIPS
-from xpert.errors import DamagedModelError, DataError, MissingModelError, SettingsError
+from xpert.errors import DamagedModelError, MissingModelError, SettingsError
 from xpert.models.headers import strict_json
 from xpert.models.loading import choose_device
 from xpert.models.reference import model_digest, resolve_folder
@@ -176,19 +176,13 @@ class ClipSummarizer:
 
     def _pictures(self, files: Sequence[Path], on_progress: Progress | None = None) -> FloatArray:
         """Normalised embeddings of picture files, each read once in the life of this summarizer."""
-        from PIL import Image, UnidentifiedImageError
+        from xpert.data.decoding import read_picture_file
 
         model, _, processor = self._parts
         waiting = [file for file in dict.fromkeys(files) if file not in self._known]
         for start in range(0, len(waiting), self.batch_size):
             batch = waiting[start : start + self.batch_size]
-            pictures = []
-            for file in batch:
-                try:
-                    with Image.open(file) as picture:
-                        pictures.append(picture.convert("RGB"))
-                except (OSError, UnidentifiedImageError) as error:
-                    raise DataError(f"picture {file} cannot be read ({error}): remove it or paint it again") from error
+            pictures = [read_picture_file(file) for file in batch]
             inputs = processor(images=pictures, return_tensors="pt").to(model.device)
             with torch.inference_mode():
                 rows = _normalised([model.get_image_features(**inputs).pooler_output])

@@ -172,17 +172,11 @@ def read_picture(file: Path, most_pixels: int) -> Any:
     Raises:
         DataError: no picture can be read from the file.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    try:
-        with Image.open(file) as opened:
-            picture: Any = ImageOps.exif_transpose(opened)
-            if picture.has_transparency_data:
-                layer = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-            picture = picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file} cannot be read as a picture ({error}): give a PNG, JPEG or WebP file") from error
+    from xpert.data.decoding import read_picture_file
+
+    picture = read_picture_file(file)
     width, height = picture.size
     if width * height <= most_pixels:
         return picture
