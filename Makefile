@@ -5,10 +5,20 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check clean
+.PHONY: demo demo-images documented test check clean
 
 demo: $(VENV)/.ready-demo
 	$(VENV)/bin/xpert demo
+
+demo-images: $(VENV)/.ready-images
+	$(VENV)/bin/xpert demo --images
+
+# The documented commands of the paper's scripts, as they stand, on the small pipeline of the package.
+documented: $(VENV)/.ready-images
+	rm -rf build/documented
+	$(VENV)/bin/python recipes/pictures.py --style golden --out build/documented/pictures
+	PATH="$(abspath $(VENV))/bin:$$PATH" BASE_MODEL=xpert/diffusion \
+		DATASET=$(CURDIR)/build/documented/pictures FT_DIR=$(CURDIR)/build/documented/tuned examples/diffusion/run.sh
 
 test: $(VENV)/.ready-test
 	$(VENV)/bin/python -m pytest -q
@@ -29,9 +39,13 @@ $(VENV)/.ready-demo: $(VENV)/.ready-torch pyproject.toml
 	$(PIP) install --quiet -e '.[text]'
 	touch $@
 
+$(VENV)/.ready-images: $(VENV)/.ready-torch pyproject.toml
+	$(PIP) install --quiet -e '.[text,image]'
+	touch $@ $(VENV)/.ready-demo
+
 $(VENV)/.ready-test: $(VENV)/.ready-torch pyproject.toml
 	$(PIP) install --quiet -e '.[test]'
-	touch $@ $(VENV)/.ready-demo
+	touch $@ $(VENV)/.ready-demo $(VENV)/.ready-images
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
