@@ -69,6 +69,8 @@ def tune(
             fresh=fresh,
         )
     terminal.emit({"start": reference.adapter or reference.model, "settings": settings, **asdict(result)})
+    for note in result.notes:
+        terminal.note(note)
     terminal.show(f"{result.steps} steps on {len(pictures)} pictures: {out}")
     terminal.show(f"next: xpert image explain {out}")
 
