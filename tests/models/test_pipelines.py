@@ -41,7 +41,13 @@ def test_the_digest_is_that_of_the_content(studio: Studio, tmp_path: Path) -> No
     shutil.copytree(studio.pipeline, copy)
     assert pipeline_digest(copy) == pipeline_digest(studio.pipeline) != pipeline_digest(studio.other)
     (copy / "README.md").write_text("a card is no part of it")
+    (copy / "safety_checker").mkdir()
+    for file in ("safety_checker/model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors"):
+        (copy / file).write_bytes(b"what other programs fetched")
     assert pipeline_digest(copy) == pipeline_digest(studio.pipeline)
+    tokenizer = next(file for file in (copy / "tokenizer").iterdir() if file.name in ("vocab.json", "tokenizer.json"))
+    tokenizer.write_text(tokenizer.read_text().replace("circle", "circlf"))
+    assert pipeline_digest(copy) != pipeline_digest(studio.pipeline)
 
 
 def test_an_xl_pipeline_opens(tmp_path: Path) -> None:

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
 INDEX = "model_index.json"
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
-_COUNTED = (INDEX, "*/*.safetensors", "*/*.safetensors.index.json", "*/config.json", "*/*_config.json")
+_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+_COUNTED = (
+    *(f"{part}/{name}" for part in _PARTS for name in ("config.json", "*.safetensors", "*.safetensors.index.json")),
+    *(
+        f"{part}/{name}"
+        for part in ("tokenizer", "tokenizer_2")
+        for name in ("vocab.json", "merges.txt", "tokenizer.json")
+    ),
+    "scheduler/scheduler_config.json",
+)
+_OTHER_WEIGHTS = (".fp16.", "non_ema", "ema_only")
 _WANTED = ["*.json", "*.txt", "*.safetensors", "*.model"]
 _UNWANTED = ["*.fp16.*", "*non_ema*", "*ema_only*", "safety_checker/*", "v1-*", "v2-*", "sd_xl*", "*_pruned*"]
 
@@ -84,8 +94,11 @@ def check_pipeline(folder: Path) -> str:
 
 
 def pipeline_digest(folder: Path) -> str:
-    """SHA-256 over weights and configurations of a pipeline folder."""
-    return folder_digest(folder, _COUNTED)
+    """SHA-256 over what a pipeline paints with: weights and configurations of its parts, vocabularies, scheduler.
+
+    Files that other programs leave in the folder, such as a safety checker or weights in half precision, do not count.
+    """
+    return folder_digest(folder, _COUNTED, _OTHER_WEIGHTS)
 
 
 def pipeline_class(folder: Path) -> Any:

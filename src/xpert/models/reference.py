@@ -46,12 +46,15 @@ def _digest(folder: Path, patterns: tuple[str, ...], stamp: tuple[tuple[str, int
     return whole.hexdigest()
 
 
-def folder_digest(folder: Path, patterns: tuple[str, ...]) -> str:
+def folder_digest(folder: Path, patterns: tuple[str, ...], without: tuple[str, ...] = ()) -> str:
     """SHA-256 over the names and contents of the files of `folder` that match, sorted by name.
+
+    Files whose name holds one of `without` are left out.
 
     Remembered within the process by size and time, so that asking twice reads once.
     """
-    files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
+    found = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
+    files = sorted(file for file in found if not any(part in file.name for part in without))
     stamp = tuple((f.relative_to(folder).as_posix(), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
     return _digest(folder.resolve(), patterns, stamp)
 
