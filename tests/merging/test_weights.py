@@ -44,6 +44,17 @@ def test_a_model_must_gain_more_than_it_costs() -> None:
     assert len(combine(explanation(AXES[:5].sum(0), noise=0.01), POOL, most=2).weights) == 2
 
 
+def test_whoever_is_the_base_within_the_noise_gets_nothing() -> None:
+    weak = explanation(0.2 * AXES[1], noise=0.5)
+    assert combine(weak, POOL).weights == {}
+    assert list(combine(explanation(0.2 * AXES[1], noise=0.1), POOL).weights) == ["m1"]
+
+
+def test_weights_stay_within_their_bounds() -> None:
+    far = combine(explanation(4.0 * AXES[1] + 0.03 * AXES[4], noise=0.001), POOL)
+    assert max(far.weights.values()) <= 1.5 and min(far.weights.values()) >= 0.05
+
+
 def test_whoever_nothing_points_to_gets_nothing() -> None:
     opposite = explanation(-AXES.sum(0))
     alone = combine(opposite, [record("m0", explanation(AXES.sum(0)))])

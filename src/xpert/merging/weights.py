@@ -1,7 +1,7 @@
 """Which models to merge for a person, and how much of each. Knows explanations only.
 
 a = argmin ||cu - sum_i a_i ci|| with a >= 0 and at most m of them not 0; c are coordinates in the space (paper, section
-4.4). Every model beyond the first must bring the sum nearer by more than the noise.
+4.4). Every model must bring the sum nearer by more than the noise, the first one nearer than the base.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import nnls
+from scipy.optimize import lsq_linear
 
 from xpert.errors import SettingsError, SpaceError
 from xpert.records import Combination, Explanation, PoolRecord
@@ -24,16 +24,16 @@ MOST_WEIGHT = 1.5
 def combine(
     person: Explanation, candidates: Sequence[PoolRecord], *, most: int = MOST_PARENTS, cost: float | None = None
 ) -> Combination:
-    """The few models whose weighted sum comes nearest to a person.
+    """The few models whose weighted sum comes nearest to a person; none where the base is as near within the noise.
 
     Forward selection: the model that brings the sum nearest joins, all weights are solved anew, until the next one
-    would gain less than `cost`. Weights lie between 0.05 and 1.5; smaller ones leave.
+    would gain less than `cost`. Weights lie between 0.05 and 1.5: a set in which one would be smaller is not taken.
 
     Args:
         person: cu.
         candidates: records with an explanation in the same space.
         most: m.
-        cost: what every model beyond the first must gain in distance; None: the person's noise.
+        cost: what every model must gain in distance; None: the person's noise.
 
     Raises:
         SettingsError: `most` is below 1.
@@ -47,11 +47,12 @@ def combine(
     chosen: list[int] = []
     weights, gap = np.zeros(0), float(np.linalg.norm(own))
     while len(chosen) < min(most, len(candidates)):
-        trials = [(*_solved(own, rows[[*chosen, i]]), [*chosen, i]) for i in range(len(candidates)) if i not in chosen]
-        new_weights, new_gap, new = min(trials, key=lambda trial: (trial[1], candidates[trial[2][-1]].name))
-        if (new_weights < LEAST_WEIGHT).any() or new_gap >= gap - (price if chosen else 0.0):
+        sets = [[*chosen, i] for i in range(len(candidates)) if i not in chosen]
+        trials = [(*_solved(own, rows[some]), some) for some in sets]
+        fit = [trial for trial in trials if (trial[0] >= LEAST_WEIGHT).all() and trial[1] < gap - price]
+        if not fit:
             break
-        chosen, weights, gap = new, new_weights, new_gap
+        weights, gap, chosen = min(fit, key=lambda trial: (trial[1], candidates[trial[2][-1]].name))
     total = weights @ rows[chosen] if chosen else np.zeros_like(own)
     order = sorted(range(len(chosen)), key=lambda k: (-weights[k], candidates[chosen[k]].name))
     return Combination(
@@ -63,7 +64,7 @@ def combine(
 
 
 def _solved(own: FloatArray, rows: FloatArray) -> tuple[FloatArray, float]:
-    weights = np.minimum(nnls(rows.T, own)[0], MOST_WEIGHT)
+    weights: FloatArray = lsq_linear(rows.T, own, bounds=(0.0, MOST_WEIGHT), method="bvls").x
     return weights, float(np.linalg.norm(own - weights @ rows))
 
 
