@@ -40,6 +40,8 @@ from xpert.records import Explanation, PoolRecord
 from xpert.selecting import select
 
 PUBLISHED = 0.778
+ALONE = frozenset({"negative"})
+"""Styles that hide others: the negative of a red picture is not red, so nobody can show both."""
 
 
 @contextmanager
@@ -63,7 +65,7 @@ def mixed_pairs(styles: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs of styles that can be seen at once."""
     from pictures import style_pairs
 
-    return [pair for pair in style_pairs() if set(pair) <= set(styles)]
+    return [pair for pair in style_pairs() if set(pair) <= set(styles) - ALONE]
 
 
 def measure_words(pool: Pool, explainer: PictureExplainer, show: Show) -> dict[str, list[str]]:
