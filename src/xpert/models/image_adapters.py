@@ -7,7 +7,9 @@ could be neither merged nor compared as a difference of the U-Net.
 
 from __future__ import annotations
 
+import inspect
 import json
+import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -43,6 +45,7 @@ class ImageAdapterFacts:
         shapes: tensor name -> shape.
         size_bytes: bytes of the files and, where there is one, of the card.
         base_digest: `base_sha256` of the card, None where it has none.
+        card: the card; beside the parts where the adapter is the U-Net of a pipeline. None: there is none.
     """
 
     folder: Path
@@ -55,6 +58,7 @@ class ImageAdapterFacts:
     shapes: dict[str, tuple[int, ...]]
     size_bytes: int
     base_digest: str | None
+    card: Path | None = None
 
     @property
     def weights(self) -> Path:
@@ -87,12 +91,12 @@ def inspect_image_adapter(folder: Path) -> ImageAdapterFacts:
 def _inspect(folder: Path) -> ImageAdapterFacts:
     if not folder.is_dir():
         raise MissingModelError(f"no adapter folder {folder}: give the folder that `xpert image tune` wrote")
-    card, card_size = folder / CARD, 0
-    if card.is_file():
-        card_size = card.stat().st_size
-    base_digest = card_digest(card_facts(card), "base_sha256")
+    cards = [folder / CARD]
     if (folder / "unet" / UNET_WEIGHTS).is_file():
         folder = folder / "unet"
+        cards.append(folder / CARD)
+    card = next((file for file in cards if file.is_file()), None)
+    base_digest = None if card is None else card_digest(card_facts(card), "base_sha256")
     kind: ImageAdapterKind = "image-lora" if (folder / LORA_WEIGHTS).is_file() else "unet"
     files = (LORA_WEIGHTS,) if kind == "image-lora" else (UNET_CONFIG, UNET_WEIGHTS)
     for name in files:
@@ -111,7 +115,7 @@ def _inspect(folder: Path) -> ImageAdapterFacts:
     if kind == "image-lora":
         layers = lora_layers(shapes, folder / files[-1])
         rank = max(a[0] for a, _ in layers.values())
-        scale = _scale(folder / files[-1])
+        scale = _scale(folder / files[-1], layers)
         targets = tuple(sorted({_short(module) for module in layers}))
     return ImageAdapterFacts(
         folder=folder,
@@ -122,8 +126,9 @@ def _inspect(folder: Path) -> ImageAdapterFacts:
         scale=scale,
         target_modules=targets,
         shapes=shapes,
-        size_bytes=sum((folder / name).stat().st_size for name in files) + card_size,
+        size_bytes=sum(file.stat().st_size for file in (*(folder / name for name in files), card) if file is not None),
         base_digest=base_digest,
+        card=card,
     )
 
 
@@ -148,7 +153,7 @@ def lora_layers(shapes: dict[str, Shape], path: Path) -> dict[str, tuple[Shape, 
     """Layer -> shapes of its A and B.
 
     Raises:
-        DamagedModelError: a tensor that is neither, or an A without B.
+        DamagedModelError: a tensor that is neither, an A without B or one twice, or shapes that are no LoRA's.
     """
     sides: dict[str, dict[str, Shape]] = {}
     for name, shape in shapes.items():
@@ -158,17 +163,36 @@ def lora_layers(shapes: dict[str, Shape], path: Path) -> dict[str, tuple[Shape, 
                 f"{path}: tensor {name!r} is neither A nor B of a layer of the U-Net; only diffusers' own LoRA format "
                 "for the U-Net is read: convert it by loading it into a pipeline and `save_lora_weights`"
             )
-        sides.setdefault(key[0], {})[key[1]] = shape
+        if len(shape) < 2 or 0 in shape:
+            raise DamagedModelError(
+                f"{path}: tensor {name!r} has shape {shape}, a matrix or a convolution's kernel is needed: save the "
+                "adapter again"
+            )
+        if key[1] in sides.setdefault(key[0], {}):
+            raise DamagedModelError(
+                f"{path}: layer {key[0]!r} has {key[1]} twice, as lora_{key[1]} and in the older spelling: save the "
+                "adapter again with `save_lora_weights`, which writes one"
+            )
+        sides[key[0]][key[1]] = shape
     if not sides:
         raise DamagedModelError(f"{path} holds no tensors: save the adapter again")
     for module, found in sides.items():
         if found.keys() != {"A", "B"}:
             raise DamagedModelError(f"{path}: layer {module!r} needs one A and one B: save the adapter again")
+        if any(size != 1 for size in found["B"][2:]):
+            raise DamagedModelError(
+                f"{path}: B of layer {module!r} has shape {found['B']}, but only A may have a kernel; all but B's "
+                "first two sizes must be 1: save the adapter again"
+            )
     return {module: (found["A"], found["B"]) for module, found in sides.items()}
 
 
-def _scale(path: Path) -> float:
-    """alpha / r, as diffusers reads it: from the file's metadata, 1 where it has none."""
+def _scale(path: Path, layers: dict[str, tuple[Shape, Shape]]) -> float:
+    """alpha / r, as diffusers reads it: from the file's metadata, 1 where it has none.
+
+    Raises:
+        DamagedModelError: numbers that no scale can be made of, or a rank that the matrices do not have.
+    """
     raw = read_metadata(path).get("lora_adapter_metadata")
     if raw is None:
         return 1.0
@@ -179,11 +203,31 @@ def _scale(path: Path) -> float:
         raise DamagedModelError(
             f"{path} gives single layers a rank or alpha of their own, or uses DoRA or rsLoRA: save it as a plain LoRA"
         )
-    if rank is None or alpha is None:
+    if rank is None and alpha is None:
         return 1.0
-    if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1:
-        raise DamagedModelError(f"{path} states rank {rank!r} and alpha {alpha!r}: two numbers are needed")
-    return float(alpha) / rank
+    scale = _ratio(alpha, rank)
+    if scale is None:
+        raise DamagedModelError(
+            f"{path} states rank {str(rank)[:20]} and alpha {str(alpha)[:20]}: a whole number of at least 1 and a "
+            "finite number above 0 are needed; save the adapter again"
+        )
+    for module, (a, _) in layers.items():
+        if a[0] != rank:
+            raise DamagedModelError(
+                f"{path} states rank {rank}, but A of layer {module!r} has shape {a}: save the adapter again"
+            )
+    return scale
+
+
+def _ratio(alpha: object, rank: object) -> float | None:
+    """alpha / r; None where either is no such number (bool is none)."""
+    if type(rank) is not int or not isinstance(alpha, int | float) or isinstance(alpha, bool):
+        return None
+    try:
+        scale = float(alpha) / rank
+    except (OverflowError, ZeroDivisionError):
+        return None
+    return scale if rank > 0 and 0 < scale < math.inf else None
 
 
 @lru_cache(maxsize=8)
@@ -205,10 +249,12 @@ def check_image_fit(facts: ImageAdapterFacts, base_folder: Path) -> None:
     """Refuse an image adapter that does not belong to a pipeline.
 
     Compared are the digest of the base where the adapter's card has it, then the shapes of all tensors against the
-    base's U-Net: A (r, in, ...) and B (out, r, ...) of every adapted layer, or every tensor of a whole U-Net.
+    base's U-Net: A (r, in, ...) and B (out, r, ...) of every adapted layer, or every tensor of a whole U-Net. A whole
+    U-Net's configuration must be the base's, too: much of it changes what is painted and no shape.
 
     Raises:
         MismatchError: the text names what differs.
+        DamagedModelError: a configuration is no plain JSON.
     """
     digest = pipeline_digest(base_folder)
     if facts.base_digest is not None and facts.base_digest != digest:
@@ -217,6 +263,8 @@ def check_image_fit(facts: ImageAdapterFacts, base_folder: Path) -> None:
             f"{digest[:12]}…: give the pipeline that it was tuned on"
         )
     wanted = _unet_shapes(base_folder / "unet", digest)
+    if facts.kind == "unet":
+        _check_config(facts, base_folder)
     faults = _lora_faults(facts, wanted) if facts.kind == "image-lora" else _unet_faults(facts, wanted)
     if faults:
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
@@ -224,6 +272,37 @@ def check_image_fit(facts: ImageAdapterFacts, base_folder: Path) -> None:
             f"image adapter {facts.folder} does not fit base {base_folder}: {'; '.join(faults[:3])}{more}: give the "
             "pipeline that it was tuned on"
         )
+
+
+def _check_config(facts: ImageAdapterFacts, base_folder: Path) -> None:
+    """Compare configurations as diffusers reads them: what one leaves out has its default."""
+    own, theirs = _unet_settings(facts.folder / UNET_CONFIG), _unet_settings(base_folder / "unet" / UNET_CONFIG)
+    for key in sorted(own.keys() | theirs.keys()):
+        if own.get(key) != theirs.get(key):
+            raise MismatchError(
+                f"image adapter {facts.folder} has {key} {str(own.get(key))[:60]} in its {UNET_CONFIG}, base "
+                f"{base_folder} has {str(theirs.get(key))[:60]}: give the pipeline that it was tuned on"
+            )
+
+
+def _unet_settings(file: Path) -> dict[str, Any]:
+    """What a U-Net's configuration sets, defaults filled in; keys that start with "_" tell where it comes from."""
+    from diffusers import UNet2DConditionModel
+
+    try:
+        stated = strict_json(file.read_bytes(), str(file))
+    except OSError as error:
+        raise MissingModelError(f"{file} cannot be read ({error.strerror or error}): check path and rights") from error
+    if "_use_default_values" in stated:
+        raise DamagedModelError(f"{file} has _use_default_values, which hides what it sets: save the U-Net again")
+    make: Any = UNet2DConditionModel.__init__
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(make).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    filled: dict[str, Any] = json.loads(json.dumps({**defaults, **stated}))  # tuples become lists, as in files
+    return {key: value for key, value in filled.items() if not key.startswith("_")}
 
 
 def _lora_faults(facts: ImageAdapterFacts, wanted: dict[str, tuple[int, ...]]) -> list[str]:
