@@ -27,6 +27,7 @@ from xpert.pool.memory import MemoryCatalog
 from xpert.records import Explanation, PoolRecord
 from xpert.testing.catalogs import sample_explanation
 from xpert.testing.tiny import tiny_adapter, tiny_base
+from xpert.testing.tiny_pictures import Studio
 
 NO_NAMES = ["", ".", "..", "../anna", "a/b", "a\\b", "/etc/passwd", "C:x", "-rf", "_a", ".a", "a.", "a b", "a\n", "a\0"]
 NO_NAMES += ["ä", "con", "NUL", "aux.txt", "COM1", "lpt9.tar.gz", "https://x", "a%2fb"]
@@ -81,6 +82,28 @@ class TestAdd:
         (bare / CARD).unlink()
         add(pool, bare, base)
         assert sorted(f.name for f in pool.adapter_path("anna").iterdir()) == sorted(ADAPTER_FILES)
+
+    def test_of_a_pipeline_the_unet_is_explained_and_published_with_the_card(
+        self, pool: Pool, studio: Studio, tmp_path: Path
+    ) -> None:
+        from xpert.models.pipelines import pipeline_digest
+
+        whole = Path(shutil.copytree(studio.other, tmp_path / "whole"))
+        card = f"---\nxpert:\n  base_sha256: {pipeline_digest(studio.pipeline)}\n---\n"
+        (whole / CARD).write_text(card)
+        asked: list[list[str]] = []
+
+        def explain(folder: Path) -> Explanation:
+            asked.append(sorted(file.name for file in folder.iterdir() if file.name != CARD))
+            return sample_explanation()
+
+        add(pool, whole, studio.pipeline, explain=explain)
+        pool.reindex(explain)
+        assert asked == [["config.json", "diffusion_pytorch_model.safetensors"]] * 2
+        published = pool.adapter_path("anna")
+        assert (published / CARD).read_text() == card
+        assert not any(file.is_symlink() for file in published.iterdir())
+        assert pool.artifacts.verify(pool.get("anna").adapter)
 
     @pytest.mark.parametrize("name", ["a", "A-1_b.c", "7b", "x" * 80, "console", "com10"])
     def test_names_that_are_allowed(self, pool: Pool, base: Path, adapters: list[Path], name: str) -> None:

@@ -6,8 +6,12 @@ by the callable that is given. At every moment, also after a kill, a row is visi
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +46,7 @@ class _Checked:
     rank: int
     target_modules: tuple[str, ...]
     size_bytes: int
+    card: Path | None
 
 
 def _checked(adapter_folder: Path, base_folder: Path) -> _Checked:
@@ -56,6 +61,7 @@ def _checked(adapter_folder: Path, base_folder: Path) -> _Checked:
             image.rank,
             image.target_modules,
             image.size_bytes,
+            image.card,
         )
     facts = inspect_adapter(adapter_folder)
     check_fit(facts, base_folder)
@@ -67,7 +73,26 @@ def _checked(adapter_folder: Path, base_folder: Path) -> _Checked:
         facts.rank,
         facts.target_modules,
         facts.size_bytes,
+        card if (card := facts.folder / CARD).is_file() else None,
     )
+
+
+@contextmanager
+def _with_card(facts: _Checked) -> Iterator[tuple[Path, list[str]]]:
+    """One folder with everything that is published, and its names; where the card lies elsewhere, made of links."""
+    names = list(facts.files)
+    if facts.card is None:
+        yield facts.folder, names
+    elif facts.card.parent == facts.folder:
+        yield facts.folder, [*names, CARD]
+    else:
+        with tempfile.TemporaryDirectory(prefix="xpert-publishing-") as place:
+            for file in (*(facts.folder / name for name in names), facts.card):
+                try:
+                    os.symlink(file.resolve(), Path(place) / file.name)
+                except OSError:  # Windows lets only some people link
+                    shutil.copyfile(file, Path(place) / file.name)
+            yield Path(place), [*names, CARD]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +161,8 @@ class Pool:
             base_folder: model or pipeline folder of the base that it must belong to.
             base_name: how people call that base.
             name: name in the pool.
-            explain: gives the explanation of an adapter folder; None: publish without one.
+            explain: gives the explanation of the folder that is published, of a pipeline its U-Net's; None: publish
+                without one.
             note: free text for people.
 
         Returns:
@@ -165,7 +191,7 @@ class Pool:
         )
         self._refuse(record)
         if explain is not None:
-            record = record.model_copy(update={"explanation": explain(adapter_folder)})
+            record = record.model_copy(update={"explanation": explain(facts.folder)})
         self._publish(record, facts)
         return record
 
@@ -183,11 +209,10 @@ class Pool:
 
     def _publish(self, record: PoolRecord, facts: _Checked) -> None:
         """Bytes, then the row. Checked again under the lock: explaining took time, and others publish too."""
-        files = [name for name in (*facts.files, CARD) if (facts.folder / name).is_file()]
-        with self.artifacts.lock():
+        with self.artifacts.lock(), _with_card(facts) as (folder, files):
             self._refuse(record)
             try:
-                self.artifacts.put(facts.folder, files, expected=facts.digest)
+                self.artifacts.put(folder, files, expected=facts.digest)
                 self.catalog.add(record)
             except BaseException:
                 self._take_back(record.adapter)
