@@ -82,6 +82,52 @@ def test_what_cannot_be_used_is_refused_before_weights_are_read(studio: Studio, 
         resolve_pipeline(str(tmp_path / "nowhere"))
 
 
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("vae", ["evil", "X"], r"vae is \['evil', 'X'\]"),
+        ("vae", ["diffusers", "x.y"], "other code is not run"),
+        ("vae", "../../private", "vae is ../../private"),
+        ("scheduler", ["diffusers"], "scheduler is"),
+        ("../../private", ["diffusers", "AutoencoderKL"], r"names '\.\./\.\./private'"),
+        ("_private", ["diffusers", "AutoencoderKL"], "names '_private'"),
+        ("controlnet", [None, None], "names 'controlnet'"),
+    ],
+)
+def test_an_index_that_names_other_parts_or_code_is_refused(
+    studio: Studio, tmp_path: Path, part: str, value: object, message: str
+) -> None:
+    folder = Path(shutil.copytree(studio.pipeline, tmp_path / "copy"))
+    with pytest.raises(DamagedModelError, match=message):
+        resolve_pipeline(str(_index(folder, **{part: value})))
+
+
+def test_an_index_as_it_is_on_the_hub_passes(studio: Studio, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(studio.pipeline, tmp_path / "copy"))
+    checker = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    _index(folder, safety_checker=checker, image_encoder=[None, None], add_watermarker=False, _name_or_path="x")
+    assert resolve_pipeline(str(folder)) == folder
+
+
+def test_half_a_snapshot_is_downloaded_again(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    snapshot = Path(shutil.copytree(studio.pipeline, tmp_path / "snapshot"))
+
+    def give(model: str, local_files_only: bool = False, **_: object) -> str:
+        asked.append(local_files_only)
+        if not local_files_only:
+            shutil.copytree(studio.pipeline, snapshot, dirs_exist_ok=True)
+        return str(snapshot)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", give)
+    assert resolve_pipeline("some/pipeline") == snapshot and asked == [True]
+    weights = next((snapshot / "vae").glob("*.safetensors"))
+    weights.rename(weights.with_suffix(".fp16.safetensors"))
+    assert resolve_pipeline("some/pipeline") == snapshot and asked == [True, True, False]
+    shutil.rmtree(snapshot / "tokenizer")
+    assert resolve_pipeline("some/pipeline") == snapshot and asked == [True, True, False, True, False]
+
+
 def test_without_a_hub_a_name_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(MissingModelError, match="HF_HUB_OFFLINE"):

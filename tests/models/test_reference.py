@@ -99,3 +99,28 @@ def test_pickled_weights_are_refused(copy: Path) -> None:
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
     with pytest.raises(MissingModelError, match=r"no \.safetensors file.*pickled weights are refused"):
         model_digest(copy)
+
+
+def test_half_a_snapshot_of_the_hub_is_downloaded_again(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    offline, snapshot = False, tmp_path / "snapshot"
+    snapshot.mkdir()
+    shutil.copy(base / "tokenizer.json", snapshot)  # another program fetched it
+
+    def give(model: str, local_files_only: bool = False, **_: object) -> str:
+        asked.append(local_files_only)
+        if not local_files_only and not offline:
+            shutil.copytree(base, snapshot, dirs_exist_ok=True)
+        return str(snapshot)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", give)
+    assert resolve_folder("some/model") == snapshot and asked == [True, False]
+    assert resolve_folder("some/model") == snapshot and asked == [True, False, True]
+    (snapshot / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00002-of-00002.safetensors"}}')
+    assert resolve_folder("some/model") == snapshot and asked[3:] == [True, False]
+    (snapshot / "config.json").unlink()
+    offline = True
+    with pytest.raises(MissingModelError, match=r"no config\.json .*HF_HUB_OFFLINE"):
+        resolve_folder("some/model")

@@ -379,6 +379,18 @@ def test_a_base_whose_safety_checker_was_left_out_gives_a_whole_pipeline(
     assert "secret" not in (out / "model_index.json").read_text() and (out / "validation/step-000001/0.png").is_file()
 
 
+def test_an_index_that_names_other_folders_copies_nothing(base: ModelReference, tmp_path: Path) -> None:
+    from xpert.tuning.diffusion_output import write_pipeline
+
+    folder = Path(shutil.copytree(base.model, tmp_path / "base"))
+    (tmp_path / "private").mkdir()
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"../private": ["diffusers", "AutoencoderKL"]}))
+    with pytest.raises(DamagedModelError, match="no part that is known"):
+        write_pipeline(folder, None, tmp_path / "deep" / "out", None)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["base", "private"]
+
+
 def test_v_prediction_is_told_to_those_who_open_the_pipeline(
     base: ModelReference, pictures: PictureSet, out: Path
 ) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpert.embedded import EMBEDDED_PIPELINES
-from xpert.errors import DamagedModelError, MissingModelError
+from xpert.errors import DamagedModelError, MissingModelError, ModelError
 from xpert.models.headers import strict_json
-from xpert.models.reference import folder_digest, hub_snapshot
+from xpert.models.reference import folder_digest, has_weights, hub_snapshot
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 INDEX = "model_index.json"
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+_UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+_KNOWN = (*_PARTS, "tokenizer", "tokenizer_2", "scheduler", *_UNUSED)
+_LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
 _COUNTED = (
     *(f"{part}/{name}" for part in _PARTS for name in ("config.json", "*.safetensors", "*.safetensors.index.json")),
     *(
@@ -60,9 +63,61 @@ def resolve_pipeline(model: str, revision: str | None = None) -> Path:
             f"no pipeline folder {folder}: check the path, or give a Hugging Face name of a Stable Diffusion pipeline"
         )
     else:
-        folder = hub_snapshot(model, revision, _WANTED, _UNWANTED)
+        folder = hub_snapshot(model, revision, _WANTED, _whole, _UNWANTED)
     check_pipeline(folder)
     return folder
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a snapshot holds every part that is used: another program may have fetched single files."""
+    try:
+        parts = [part for part in parts_of(read_index(folder)) if part not in _UNUSED]
+    except ModelError:
+        return False
+    return all((folder / part).is_dir() for part in parts) and all(
+        has_weights(folder / part, _OTHER_WEIGHTS) for part in parts if part in _PARTS
+    )
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """What a pipeline's index says; its keys name folders and its values classes, so both are checked.
+
+    Raises:
+        MissingModelError: there is no index.
+        DamagedModelError: it cannot be read, names a part that is not known, or a class from elsewhere.
+    """
+    file = folder / INDEX
+    if not file.is_file():
+        raise MissingModelError(f"{folder} holds no {INDEX}: it is no diffusers pipeline")
+    index = strict_json(file.read_bytes(), str(file))
+    for key, value in index.items():
+        if key in _KNOWN:
+            _check_part(file, key, value)
+        elif isinstance(value, list | dict) and key != "_class_name":
+            raise DamagedModelError(
+                f"{file} names {key[:100]!r}, which is no part that is known; known are {', '.join(_KNOWN)}: give a "
+                "pipeline of these parts only, as `save_pretrained` of Stable Diffusion writes it"
+            )
+    return index
+
+
+def _check_part(file: Path, key: str, value: object) -> None:
+    """See that a part is [library, class] of a library that may be imported, or [null, null]."""
+    if value == [None, None]:
+        return
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(word, str) for word in value):
+        library, name = value
+        if library in _LIBRARIES and name.isidentifier():
+            return
+    raise DamagedModelError(
+        f"{file} says that {key} is {str(value)[:100]}; a class of {', '.join(_LIBRARIES)} or [null, null] is needed, "
+        "since other code is not run: download or save the pipeline again"
+    )
+
+
+def parts_of(index: dict[str, Any]) -> list[str]:
+    """The parts that a checked index has, each a folder of its own."""
+    return [key for key in index if key in _KNOWN and index[key] != [None, None]]
 
 
 def check_pipeline(folder: Path) -> str:
@@ -76,14 +131,16 @@ def check_pipeline(folder: Path) -> str:
     if not file.is_file():
         raise MissingModelError(f"{folder} holds no {INDEX}: it is no diffusers pipeline")
     index = strict_json(file.read_bytes(), str(file))
-    name = index.get("_class_name")
-    if "unet" not in index or name not in PIPELINES:
+    name, without = index.get("_class_name"), ""
+    if index.get("unet") in (None, [None, None]):
+        without = " without a U-Net"
+    if without or name not in PIPELINES:
         parts = ", ".join(sorted(key for key in index if not key.startswith("_")))
-        without = "" if "unet" in index else " without a U-Net"
         raise DamagedModelError(
             f"{folder} is a {name}{without} (parts: {parts}); known are {' and '.join(PIPELINES)}: give a Stable "
             "Diffusion 1.x, 2.x or XL pipeline"
         )
+    read_index(folder)
     for part in ("unet", "vae", "text_encoder"):
         if not any((folder / part).glob("*.safetensors")):
             raise MissingModelError(
@@ -114,8 +171,7 @@ def read_pipeline(folder: Path, dtype: torch.dtype, **parts: Any) -> Any:
     Raises:
         DamagedModelError: its files cannot be read.
     """
-    index = strict_json((folder / INDEX).read_bytes(), str(folder / INDEX))
-    unused: dict[str, Any] = dict.fromkeys(set(index) & {"safety_checker", "feature_extractor", "image_encoder"})
+    unused: dict[str, Any] = dict.fromkeys(set(read_index(folder)) & set(_UNUSED))
     if "safety_checker" in unused:
         unused["requires_safety_checker"] = False
     try:

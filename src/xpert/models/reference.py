@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -78,16 +79,51 @@ def resolve_folder(model: str, revision: str | None = None) -> Path:
         raise MissingModelError(
             f"no model folder {folder}: check the path, or give a Hugging Face name such as Qwen/Qwen3-0.6B"
         )
-    return hub_snapshot(model, revision, ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"])
+    folder = hub_snapshot(model, revision, ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"], _whole)
+    if not (folder / "config.json").is_file():
+        raise MissingModelError(
+            f"what the hub gave of {model!r} holds no config.json ({folder}): check the name, or the network and "
+            "HF_HUB_OFFLINE where another program fetched parts of it"
+        )
+    return folder
 
 
-def hub_snapshot(model: str, revision: str | None, wanted: list[str], unwanted: list[str] | None = None) -> Path:
-    """The snapshot of a hub name in the local cache, downloaded where it is not there yet.
+def _whole(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and has_weights(folder)
+
+
+def has_weights(folder: Path, without: tuple[str, ...] = ()) -> bool:
+    """Whether a folder holds weights in safetensors, and every file of them that an index of shards names.
+
+    Files whose name holds one of `without` do not count.
+    """
+    files = [file for file in folder.glob("*.safetensors") if not any(part in file.name for part in without)]
+    for index in folder.glob("*.safetensors.index.json"):
+        if any(part in index.name for part in without):
+            continue
+        try:
+            shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+        if not all(isinstance(shard, str) and (folder / shard).is_file() for shard in shards):
+            return False
+    return bool(files)
+
+
+def hub_snapshot(
+    model: str,
+    revision: str | None,
+    wanted: list[str],
+    is_whole: Callable[[Path], bool],
+    unwanted: list[str] | None = None,
+) -> Path:
+    """The snapshot of a hub name in the local cache, downloaded where it is not there yet, or not whole.
 
     Args:
         model: hub name.
         revision: of it.
         wanted: patterns of the files that are needed.
+        is_whole: whether a snapshot holds what is needed; the caller finds out what a downloaded one lacks.
         unwanted: patterns of files that are left out.
 
     Raises:
@@ -99,9 +135,12 @@ def hub_snapshot(model: str, revision: str | None, wanted: list[str], unwanted: 
     chosen: dict[str, Any] = {"revision": revision, "allow_patterns": wanted, "ignore_patterns": unwanted}
     try:
         try:
-            return Path(snapshot_download(model, local_files_only=True, **chosen))
+            here = Path(snapshot_download(model, local_files_only=True, **chosen))
+            if is_whole(here):
+                return here
         except LocalEntryNotFoundError:
-            return Path(snapshot_download(model, **chosen))
+            pass
+        return Path(snapshot_download(model, **chosen))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise MissingModelError(
             f"model {model!r} is neither a folder here nor in the local Hugging Face cache, and the hub did not "

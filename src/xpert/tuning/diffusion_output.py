@@ -18,7 +18,7 @@ from xpert.errors import ModelError
 from xpert.models.folders import check_free, sync_to_disk
 from xpert.models.headers import strict_json
 from xpert.models.image_adapters import LORA_WEIGHTS
-from xpert.models.pipelines import INDEX, pipeline_class
+from xpert.models.pipelines import INDEX, parts_of, pipeline_class, read_index
 from xpert.tuning import checkpoint
 
 _OTHER_FORMATS = ("*.bin", "*.ckpt", "*.pt", "*.msgpack", "*.onnx", "*.h5", "*.fp16.*", "*non_ema*", "*ema_only*")
@@ -34,10 +34,12 @@ def write_pipeline(base: Path, unet: Any, folder: Path, prediction_type: str | N
         unet: in fp32.
         folder: where to; missing or empty.
         prediction_type: what the U-Net was trained to predict, where it differs from what the base says.
+
+    Raises:
+        DamagedModelError: the base's index names parts that are not known.
     """
-    index = strict_json((base / INDEX).read_bytes(), str(base / INDEX))
-    index = {key: value for key, value in index.items() if key != "_name_or_path"}  # a path names its owner
-    for part in [key for key, value in index.items() if isinstance(value, list) and value[0] is not None]:
+    index = {key: value for key, value in read_index(base).items() if key != "_name_or_path"}  # a path names its owner
+    for part in parts_of(index):
         if part == "unet":
             continue
         if (base / part).is_dir():
