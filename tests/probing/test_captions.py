@@ -51,3 +51,21 @@ def test_what_cannot_be_captions_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match="xpert/captions for the 50"):
         captions_for("b", "nobody/no-captions")
+
+
+def test_a_mark_at_the_start_of_a_file_hides_nothing(tmp_path: Path) -> None:
+    for name, content in (
+        ("a.csv", "caption,other\na cat,1\n"),
+        ("a.txt", "a cat\n"),
+        ("a.jsonl", '{"text": "a cat"}\n'),
+    ):
+        (tmp_path / name).write_text(content, "utf-8-sig")
+        assert captions_for("no/base", str(tmp_path / name)) == ("a cat",)
+
+
+def test_a_table_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "latin.csv").write_bytes("caption\nein Kätzchen\n".encode("latin-1"))
+    (tmp_path / "long.csv").write_text("caption\n" + "x" * 200_000 + "\n")
+    for name in ("latin.csv", "long.csv"):
+        with pytest.raises(DataError, match=f"{name} cannot be read as CSV in UTF-8"):
+            captions_for("no/base", str(tmp_path / name))

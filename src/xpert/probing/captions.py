@@ -64,15 +64,18 @@ def captions_for(base: str, source: str | None, count: int | None = None) -> tup
 
 def _lines(file: Path) -> tuple[str, ...]:
     try:
-        return tuple(line.strip() for line in file.read_text("utf-8").splitlines() if line.strip())
+        return tuple(line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} cannot be read as UTF-8 text ({error}): save it again") from error
 
 
 def _from_file(file: Path) -> tuple[str, ...]:
     if file.suffix == ".csv":
-        with file.open(encoding="utf-8", newline="") as stream:
-            return tuple(_captions_of(csv.DictReader(stream), file))
+        try:
+            with file.open(encoding="utf-8-sig", newline="") as stream:
+                return tuple(_captions_of(csv.DictReader(stream), file))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{file} cannot be read as CSV in UTF-8 ({error}): save it again") from error
     if file.suffix == ".jsonl":
         try:
             return tuple(_captions_of((json.loads(line) for line in _lines(file)), file))
