@@ -88,10 +88,7 @@ def build_space(
     found, embeddings = _read_adapters(prober, summarizer, adapters, least_probability, on_progress)
     ranked = merge_candidates(candidate for _, candidates in found for candidate in candidates)
     if not ranked:
-        raise SpaceError(
-            f"the summarizer proposed no word for any of {len(adapters)} pLLMs: it must answer with an adjective; "
-            "try another summarizer, or `--encoder packaged`"
-        )
+        raise SpaceError(_no_words(len(adapters), of_texts=isinstance(prober, Prober)))
     slow = [word for word, _ in ranked[:exact_words]] if rewriter is not None else []
     exact: dict[str, FloatArray] = {}
     if rewriter is not None and isinstance(prober, Prober):
@@ -114,6 +111,19 @@ def build_space(
         grown = _scaled_to_pool(grown, [mean for mean, _ in found])
     grown = grown.with_axes(np.stack([mean for mean, _ in found]))
     return BuiltSpace(grown, tuple(slow), calibration, embeddings)
+
+
+def _no_words(count: int, *, of_texts: bool) -> str:
+    """What can be done where no word was proposed."""
+    if of_texts:
+        return (
+            f"the summarizer proposed no word for any of {count} pLLMs: it must answer with an adjective; try another "
+            "summarizer, or `--encoder packaged`"
+        )
+    return (
+        f"no word was proposed for any of {count} image models: a vision-language model must answer with adjectives; "
+        "try another `--vision MODEL`, or the words of a vocabulary (without --vision; for a pool `--vision none`)"
+    )
 
 
 Found = list[tuple[FloatArray, list[tuple[str, float]]]]

@@ -145,7 +145,7 @@ def open_pictures(
     if image_column not in dataset.column_names:
         raise DataError(
             f"{source} has no column {image_column!r} of pictures; found {listed(dataset.column_names)}: name it with "
-            "image_column, or give a folder of pictures"
+            "--image-column (image_column in Python), or give a folder of pictures"
         )
     if most is not None:
         dataset = dataset.select(range(min(most, len(dataset))))
@@ -161,7 +161,8 @@ def open_pictures(
     except refusals() as error:
         kind = dataset.features[image_column]
         raise DataError(
-            f"{source}: column {image_column!r} holds {kind}, not pictures: name the right one with image_column"
+            f"{source}: column {image_column!r} holds {kind}, not pictures: name the right one with --image-column "
+            "(image_column in Python)"
         ) from error
     return PictureSet(source, rows, captions, on_progress)
 
@@ -172,7 +173,8 @@ def _captions(source: str, dataset: Any, image_column: str, column: str, needed:
             return [None] * len(dataset)
         raise DataError(
             f"{source} has no captions: no column {column!r}; found {listed(dataset.column_names)}: name it with "
-            f"caption_column, or put captions beside the pictures in {METADATA}"
+            f"--caption-column (caption_column in Python), or put captions beside the pictures in {METADATA}; where "
+            "pictures are explained, selected or merged for, --vision MODEL writes them"
         )
     values, faults = dataset.select_columns([column]).with_format(None)[column], []
     captions: list[Caption] = []

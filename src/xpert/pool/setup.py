@@ -79,7 +79,8 @@ def read_setup(pool: Path) -> PoolSetup:
         return PoolSetup.model_validate_json(file.read_text("utf-8"))
     except FileNotFoundError as error:
         raise PoolError(
-            f"pool {pool} has no space yet: run `xpert pool reindex --pool {pool} --base ... --summarizer ...`"
+            f"pool {pool} has no space yet: run `xpert pool reindex --pool {pool} --base MODEL` with --summarizer "
+            "MODEL, or with --clip MODEL for image models"
         ) from error
     except ValidationError as error:
         raise PoolError(
