@@ -75,3 +75,18 @@ def test_the_image_story_tells_the_merge(person: Explanation, pairs: list[Pictur
     alone = Story(records, selection, selection, merge.model_copy(update={"weights": {}}), None)
     assert "start from the base" in image_headline(alone)
     assert "No sum of models" in image_story_page(alone, [parts[0], *parts[2:]])
+
+
+def test_a_persons_own_photos_are_not_said_to_be_painted(person: Explanation, pairs: list[PicturePair]) -> None:
+    shown = gallery(pairs, labels=("base", "yours"))
+    assert "the same noise" in explanation_page(person, title="mine", pictures=shown)
+    html = explanation_page(person, title="me", pictures=shown, pictures_lead="Right: your own.")
+    assert "Right: your own." in html and "the same noise" not in html
+
+
+def test_the_image_story_without_a_style_is_a_sentence(make_explanation: Any, pool: Any) -> None:
+    records, faint = tuple(pool), make_explanation(0.01, 0.02, 0.0, 0.01)
+    selection = select(faint, records)
+    merge = Combination(weights={}, distance=0.2, gain=0.0, coordinates=(0.0,) * len(faint.position))
+    said = image_headline(Story(records, selection, selection, merge, None))
+    assert said.startswith("Pictures in which no style stands out from the noise: nothing in the pool fits")

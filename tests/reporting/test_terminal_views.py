@@ -128,3 +128,8 @@ def test_the_runs_say_how_many_times_fewer_steps(story: Any) -> None:
     assert "41 s" in text
     alone = shown(runs_view(replace(story, warm=None)))
     assert alone.startswith("Nothing in the pool fits Mia")
+
+
+def test_a_record_says_what_it_was_read_from(pool: tuple[PoolRecord, ...]) -> None:
+    assert "pairs of texts" in shown(record_view(pool[0]))
+    assert "pairs of pictures" in shown(record_view(pool[0], of="pictures"))

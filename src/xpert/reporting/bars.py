@@ -160,8 +160,8 @@ def _strongest(explanation: Explanation | None) -> Text:
     return text
 
 
-def record_view(record: PoolRecord) -> RenderableType:
-    """One pLLM: its facts, then its explanation."""
+def record_view(record: PoolRecord, *, of: str = "texts") -> RenderableType:
+    """One pLLM: its facts, then its explanation, which was read from texts or pictures."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -179,7 +179,7 @@ def record_view(record: PoolRecord) -> RenderableType:
             facts.add_row(label, Text(value))
     if record.explanation is None:
         return Group(facts, Text(), Text("not explained yet: run `xpert pool reindex`", style="dim"))
-    return Group(facts, Text(), explanation_view(record.explanation))
+    return Group(facts, Text(), explanation_view(record.explanation, of=of))
 
 
 def selection_view(selection: Selection, *, most: int = 10) -> RenderableType:

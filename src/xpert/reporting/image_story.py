@@ -23,7 +23,7 @@ from xpert.reporting.page import (
     section,
     sentence,
 )
-from xpert.reporting.wording import joined, summary
+from xpert.reporting.wording import NOTHING, joined, summary
 
 
 class Shown(Protocol):
@@ -55,11 +55,12 @@ class ImageStory(Protocol):
 def image_headline(story: ImageStory) -> str:
     """The result in one line, whatever it is."""
     said = summary(story.mixed.person, 2)
+    pictures = f"Pictures in which {NOTHING}" if said == NOTHING else f"Pictures that are {said}"
     if story.merged is None:
-        return f"Pictures that are {said}: nothing in the pool fits, so start from the base"
+        return f"{pictures}: nothing in the pool fits, so start from the base"
     if len(story.merge.weights) < 2:
-        return f"Pictures that are {said}: start from {next(iter(story.merge.weights))}"
-    return f"Pictures that are {said}: start from {joined(list(story.merge.weights))}, merged"
+        return f"{pictures}: start from {next(iter(story.merge.weights))}"
+    return f"{pictures}: start from {joined(list(story.merge.weights))}, merged"
 
 
 def image_story_page(story: ImageStory, shown: Sequence[Shown], *, command: str | None = None) -> str:
@@ -144,7 +145,6 @@ def _compared(story: ImageStory) -> Markup:
 
 def _merge_lead(story: ImageStory) -> str:
     assert story.merged is not None
-    return (
-        f"The base plus the weighted sum of the models’ differences from it. Asked the same captions it is "
-        f"{summary(story.merged, 2)}."
-    )
+    said = summary(story.merged, 2)
+    told = f"{NOTHING} in what it paints" if said == NOTHING else f"it is {said}"
+    return f"The base plus the weighted sum of the models’ differences from it. Asked the same captions, {told}."

@@ -59,7 +59,12 @@ def document(title: str, *parts: Markup, kicker: str) -> str:
 
 
 def explanation_page(
-    explanation: Explanation, *, title: str, command: str | None = None, pictures: Markup | None = None
+    explanation: Explanation,
+    *,
+    title: str,
+    command: str | None = None,
+    pictures: Markup | None = None,
+    pictures_lead: str = "The same captions, the same noise.",
 ) -> str:
     """One explanation as a page.
 
@@ -68,13 +73,14 @@ def explanation_page(
         title: whose it is: a file, a pLLM or a person.
         command: how to make the page again.
         pictures: the pairs of pictures that it was read from (`gallery.gallery`); None: it was read from texts.
+        pictures_lead: what the two pictures of a pair have in common.
     """
     said, of = capitalised(summary(explanation)), "texts" if pictures is None else "pictures"
     return document(
         f"{title}: {said}",
         heading(said, inside(element("strong", title), f", read from {explanation.pairs} pairs of {of}")),
         section(None, "In words, with numbers", explanation_panel(explanation), lead=bars_lead(of)),
-        *picture_section(pictures),
+        *picture_section(pictures, pictures_lead),
         footer(explanation.digests, command),
         kicker="Explanation",
     )
@@ -90,11 +96,11 @@ def bars_lead(of: str) -> str:
     )
 
 
-def picture_section(pictures: Markup | None) -> list[Markup]:
+def picture_section(pictures: Markup | None, lead: str) -> list[Markup]:
     """The pairs of pictures, where there are any."""
     if pictures is None:
         return []
-    return [section(None, "The pictures", pictures, lead="The same captions, the same noise.")]
+    return [section(None, "The pictures", pictures, lead=lead)]
 
 
 def selection_page(
