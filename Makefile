@@ -18,7 +18,8 @@ documented: $(VENV)/.ready-images
 	rm -rf build/documented
 	$(VENV)/bin/python recipes/pictures.py --style golden --out build/documented/pictures
 	PATH="$(abspath $(VENV))/bin:$$PATH" BASE_MODEL=xpert/diffusion \
-		DATASET=$(CURDIR)/build/documented/pictures FT_DIR=$(CURDIR)/build/documented/tuned examples/diffusion/run.sh
+		DATASET="$(CURDIR)/build/documented/pictures" FT_DIR="$(CURDIR)/build/documented/tuned" \
+		examples/diffusion/run.sh
 
 test: $(VENV)/.ready-test
 	$(VENV)/bin/python -m pytest -q

@@ -12,7 +12,8 @@ import json
 import sys
 from pathlib import Path
 
-from xpert.cli.image_sources import PAPER_CLIP, alone_explained, encoder_for
+from xpert.cli.image_sources import DOCUMENTED_BASE, PAPER_CLIP, alone_explained, encoder_for, present_pipeline
+from xpert.cli.sources import page_target
 from xpert.cli.terminal import Terminal
 from xpert.embedded import EMBEDDED_PIPELINES
 from xpert.errors import XpertError
@@ -27,7 +28,7 @@ PAPER_VLM = "Qwen/Qwen2.5-VL-7B-Instruct"
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The documented options; models and captions are options with the documented defaults."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--base_model", default="stabilityai/stable-diffusion-2-1-base")
+    parser.add_argument("--base_model", default=DOCUMENTED_BASE, help=f"folder or hub name (default {DOCUMENTED_BASE})")
     parser.add_argument("--personalized_model", required=True, help="pipeline, U-Net or LoRA folder")
     parser.add_argument("--num_sample", type=int, default=50, help="captions that both paint")
     parser.add_argument("--e_ortho", type=float, help="largest cosine between two words (default 0.85)")
@@ -51,6 +52,8 @@ def main() -> int:
     vision = args.vlm or ("none" if own else PAPER_VLM)
     terminal = Terminal(args.json)
     try:
+        page = page_target(args.html)
+        present_pipeline(args.base_model, None, "--base_model")
         with terminal.progress(pictures=True) as progress:
             explanation, pairs = alone_explained(
                 Path(args.personalized_model).expanduser(),
@@ -65,16 +68,17 @@ def main() -> int:
                 device=args.device,
                 on_progress=progress.stage,
             )
-        if args.html is not None:
+        if args.json:
+            print(json.dumps(explanation.model_dump(mode="json"), indent=2), flush=True)
+        terminal.show(explanation_view(explanation, title=args.personalized_model, of="pictures"))
+        strongest = explanation.strongest(len(explanation.words))
+        terminal.show(", ".join(f"{w.word} {w.coefficient:+.3f}" for w in strongest))
+        if page is not None:
             shown = gallery(pairs, labels=("base", "personalized"))
-            write_page(args.html, explanation_page(explanation, title=args.personalized_model, pictures=shown))
+            write_page(page, explanation_page(explanation, title=args.personalized_model, pictures=shown))
     except XpertError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    if args.json:
-        print(json.dumps(explanation.model_dump(mode="json"), indent=2))
-    terminal.show(explanation_view(explanation, title=args.personalized_model, of="pictures"))
-    terminal.show(", ".join(f"{w.word} {w.coefficient:+.3f}" for w in explanation.strongest(len(explanation.words))))
     return 0
 
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from xpert.cli.image_sources import present_pipeline
 from xpert.cli.terminal import Terminal
 from xpert.data.pictures import open_pictures
 from xpert.errors import XpertError
@@ -77,8 +78,8 @@ def settings_of(args: argparse.Namespace) -> DiffusionSettings:
     """The options as settings; `constant` knows no warm-up, as in diffusers."""
     values = {name: getattr(args, option) for option, name, _, _ in NUMBERS}
     values |= {name: getattr(args, option) for option, name in SWITCHES}
-    values |= {"max_steps": args.max_train_steps} if args.max_train_steps else {"epochs": args.num_train_epochs}
-    values |= {"method": "lora", "rank": args.rank} if args.rank else {"method": "full"}
+    values |= {"epochs": args.num_train_epochs} if args.max_train_steps is None else {"max_steps": args.max_train_steps}
+    values |= {"method": "full"} if args.rank is None else {"method": "lora", "rank": args.rank}
     return DiffusionSettings(
         **values,
         mixed_precision=args.mixed_precision,
@@ -93,6 +94,7 @@ def main() -> int:
     args = parse()
     try:
         settings = settings_of(args)
+        present_pipeline(args.pretrained_model_name_or_path, args.revision, "--pretrained_model_name_or_path")
         with Terminal().progress(pictures=True) as progress:
             pictures = open_pictures(
                 args.train_data_dir,

@@ -23,12 +23,32 @@ Kind = Literal["model", "person", "pool"]
 Progress = Callable[[str, int, int], None]
 PACKAGED_PIPELINE = "xpert/diffusion"
 PAPER_CLIP = "openai/clip-vit-base-patch32"
+DOCUMENTED_BASE = "stabilityai/stable-diffusion-2-1-base"
+"""What the paper's scripts name; it was taken off the hub in late 2025."""
+LIVING_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
 def encoder_for(base: str) -> str:
     """The CLIP that reads a base's pictures where none is named: the package's own for its own pipeline."""
     packaged = base in EMBEDDED_PIPELINES or Path(base).resolve() in {p.resolve() for p in EMBEDDED_PIPELINES.values()}
     return next(iter(EMBEDDED_CLIPS)) if packaged else PAPER_CLIP
+
+
+def present_pipeline(model: str, revision: str | None, option: str) -> None:
+    """See that a pipeline is here or can be had, before any other work.
+
+    Raises:
+        MissingModelError, DamagedModelError: it cannot; of the documented base the text names another one.
+    """
+    from xpert.errors import MissingModelError
+    from xpert.models.pipelines import resolve_pipeline
+
+    try:
+        resolve_pipeline(model, revision)
+    except MissingModelError as error:
+        if model != DOCUMENTED_BASE:
+            raise
+        raise MissingModelError(f"{error}; this one was taken off the hub: give {option}={LIVING_BASE}") from error
 
 
 def diffusion_settings(given: Mapping[str, Any]) -> DiffusionSettings:
@@ -82,7 +102,7 @@ def person_pictures(
     from xpert.device.pictures import picture_files, with_captions
 
     opened = open_pictures(data, **columns, need_captions=vision is None, on_progress=on_progress)
-    with picture_files(opened, limit=samples) as pictures:
+    with picture_files(opened, limit=samples, fill=vision is not None) as pictures:
         yield with_captions(pictures, vision, device=device, on_progress=on_progress)
 
 
