@@ -14,7 +14,6 @@ EMBEDDED_PIPELINES = {"xpert/diffusion": ASSETS / "diffusion"}
 EMBEDDED_CLIPS = {"xpert/clip": ASSETS / "clip"}
 EMBEDDED_POOL = ASSETS / "pool"
 EMBEDDED_IMAGE_POOL = ASSETS / "image-pool"
-EMBEDDED_CAPTIONS = ASSETS / "diffusion" / "captions.txt"
 PEOPLE = ASSETS / "people"
 PICTURE_PEOPLE = ASSETS / "picture-people"
 

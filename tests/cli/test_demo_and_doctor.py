@@ -66,3 +66,12 @@ def test_the_doctor_says_how_to_install_what_is_missing(run: Any, monkeypatch: p
     assert done.code == 1
     assert "pip install 'xpert[text]'" in done.out
     assert json.loads(run("doctor", "--json").out)["extras"]["text"] == ["no_such_library"]
+
+
+def test_the_demo_of_images_has_people_of_its_own(run: Any) -> None:
+    done = run("demo", "mia", "--images", "--no-report")
+    assert done.code == 2 and "leave out 'mia'" in done.err
+
+
+def test_the_doctor_knows_all_of_an_extra() -> None:
+    assert {"peft", "torch", "transformers", "pyarrow"} <= set(doctor._EXTRAS["image"])

@@ -11,7 +11,10 @@ from xpert.cli.options import Json, Quiet
 
 
 def demo(
-    person: Annotated[str, typer.Argument(metavar="PERSON", help="A sample person: mia, noor, viktor or wen.")] = "wen",
+    person: Annotated[
+        str | None,
+        typer.Argument(metavar="PERSON", help="A sample person: mia, noor, viktor or wen.", show_default="wen"),
+    ] = None,
     report: Annotated[Path, typer.Option("--report", metavar="FILE", help="Where to write the page.")] = Path(
         "xpert-report.html"
     ),
@@ -27,13 +30,17 @@ def demo(
     Everything it needs comes with the package; nothing is downloaded.
     """
     if images:
+        if person is not None:
+            from xpert.errors import SettingsError
+
+            raise SettingsError(f"--images has people of its own: leave out {person!r}, or leave out --images")
         _images(report, no_report, json, quiet)
         return
     from xpert.cli.sources import page_target, reading
     from xpert.cli.terminal import Terminal
     from xpert.data import sample_person
 
-    terminal, person = Terminal(json, quiet), sample_person(person.removeprefix("@"), mark="@")
+    terminal, person = Terminal(json, quiet), sample_person((person or "wen").removeprefix("@"), mark="@")
     page = None if no_report else page_target(report)
     if not json:
         from xpert.reporting.bars import pool_view

