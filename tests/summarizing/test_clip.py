@@ -1,11 +1,13 @@
 """A CLIP obeys the summarizers' law; its word vectors are those of the published formula, spaces included."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
 from xpert.errors import DamagedModelError, DataError, MissingModelError, SettingsError
@@ -108,3 +110,46 @@ def test_what_cannot_be_read_is_told(studio: Studio, tmp_path: Path) -> None:
     broken.write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"broken\.png is no picture that can be read"):
         ClipSummarizer(str(studio.clip), CAPTIONS, device="cpu").embed([PicturePair("", broken, broken)])
+
+
+def test_tokenizer_and_preprocessing_are_part_of_the_identity(studio: Studio, tmp_path: Path) -> None:
+    from shutil import copytree
+
+    found = {ClipSummarizer(str(studio.clip), CAPTIONS).identity}
+    for name in ("tokenizer.json", "preprocessor_config.json"):
+        folder = Path(copytree(studio.clip, tmp_path / name))
+        stated = json.loads((folder / name).read_text("utf-8"))
+        (folder / name).write_text(json.dumps({**stated, "version": "9", "do_center_crop": False}), "utf-8")
+        found.add(ClipSummarizer(str(folder), CAPTIONS).identity)
+    assert len(found) == 3
+
+
+def test_a_clip_that_lacks_files_or_tensors_is_refused(studio: Studio, tmp_path: Path) -> None:
+    from shutil import copytree
+
+    folder = Path(copytree(studio.clip, tmp_path / "clip"))
+    summarizer = ClipSummarizer(str(folder), CAPTIONS, device="cpu")
+    tensors = load_file(folder / "model.safetensors")
+    save_file({k: v for k, v in tensors.items() if k != "visual_projection.weight"}, folder / "model.safetensors")
+    with pytest.raises(DamagedModelError, match=r"lacks 1 tensors .* 'visual_projection\.weight'"):
+        assert summarizer.width
+    (folder / "config.json").unlink()
+    with pytest.raises(MissingModelError, match="is not complete"):
+        assert summarizer.width
+
+
+@pytest.mark.parametrize("model", ["openai/clip-vit-base-patch32", "somebody/clip"])
+def test_a_hub_name_without_safetensors_is_converted_or_refused(
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+
+    def resolve(name: str, revision: str | None = None) -> Path:
+        return studio.clip if revision == "refs/pr/15" else tmp_path
+
+    monkeypatch.setattr("xpert.summarizing.clip.resolve_folder", resolve)
+    if model.startswith("openai/"):
+        assert ClipSummarizer(model, CAPTIONS).folder == studio.clip
+        return
+    with pytest.raises(MissingModelError, match=r"no \.safetensors file .*pickled weights are refused: give a CLIP"):
+        assert ClipSummarizer(model, CAPTIONS).folder

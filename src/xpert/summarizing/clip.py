@@ -20,8 +20,8 @@ import torch
 from xpert.embedded import EMBEDDED_CLIPS
 from xpert.errors import DamagedModelError, MissingModelError, SettingsError
 from xpert.models.headers import strict_json
-from xpert.models.loading import choose_device
-from xpert.models.reference import model_digest, resolve_folder
+from xpert.models.loading import check_weights, choose_device
+from xpert.models.reference import folder_digest, model_digest, resolve_folder, tokenizer_digest
 from xpert.records import PicturePair
 from xpert.space.words import merge_candidates
 from xpert.summarizing.summarizer import FloatArray, Progress, Proposal
@@ -37,6 +37,8 @@ VOCABULARY = (
     "textured", "vibrant", "vintage", "warm", "watercolor", "yellow",
 )  # fmt: skip
 _TEMPERATURE = 0.05
+_SAFE_REVISIONS = {"openai/clip-vit-base-patch32": "refs/pr/15"}
+"""Where the hub keeps the safetensors of a model whose main revision has none."""
 
 
 class Proposer(Protocol):
@@ -90,13 +92,18 @@ class ClipSummarizer:
 
     @cached_property
     def folder(self) -> Path:
-        """Where the model lies."""
-        return resolve_folder(str(EMBEDDED_CLIPS.get(self.model, self.model)))
+        """Where the model lies.
+
+        Raises:
+            MissingModelError: it is not here, and the hub does not give it in safetensors.
+        """
+        return _clip_folder(str(EMBEDDED_CLIPS.get(self.model, self.model)))
 
     @property
     def identity(self) -> str:
-        """SHA-256 of the model's files, the frames and the captions."""
-        parts = [model_digest(self.folder), PLAIN, STYLED, *self.captions]
+        """SHA-256 of the model's files, those of its tokenizer and image processor, the frames and the captions."""
+        prepared = tokenizer_digest(self.folder), folder_digest(self.folder, ("*processor_config.json",))
+        parts = [model_digest(self.folder), *prepared, PLAIN, STYLED, *self.captions]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     @property
@@ -112,7 +119,11 @@ class ClipSummarizer:
         """Model, tokenizer and image processor; the latter without torchvision, so that all machines agree."""
         from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
-        config = strict_json((self.folder / "config.json").read_bytes(), str(self.folder / "config.json"))
+        file = self.folder / "config.json"
+        try:
+            config = strict_json(file.read_bytes(), str(file))
+        except OSError as error:
+            raise MissingModelError(f"CLIP {self.folder} is not complete ({error}): download it again") from error
         if config.get("model_type") != "clip":
             raise DamagedModelError(
                 f"{self.folder} is a {config.get('model_type')!r} model, a CLIP is needed: give one, such as "
@@ -120,13 +131,17 @@ class ClipSummarizer:
             )
         device: Any = choose_device(self.device)
         try:
-            model: Any = CLIPModel.from_pretrained(self.folder, dtype=torch.float32, use_safetensors=True)
+            read: Any = CLIPModel.from_pretrained(
+                self.folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            )
             tokenizer = AutoTokenizer.from_pretrained(self.folder)
             processor = CLIPImageProcessorPil.from_pretrained(self.folder)
         except OSError as error:
             raise MissingModelError(f"CLIP {self.folder} is not complete ({error}): download it again") from error
         except Exception as error:  # damage shows as many things
             raise DamagedModelError(f"CLIP {self.folder} cannot be read ({error}): download it again") from error
+        model, report = read
+        check_weights(model, report["missing_keys"], self.folder)
         return model.to(device).eval(), tokenizer, processor
 
     @property
@@ -192,6 +207,21 @@ class ClipSummarizer:
         if on_progress is not None and not waiting:
             on_progress("embedding", len(files), len(files))
         return np.stack([self._known[file] for file in files]) if files else np.zeros((0, self.width))
+
+
+def _clip_folder(model: str) -> Path:
+    """The folder of a CLIP; of a hub name, a revision that holds safetensors."""
+    folder = resolve_folder(model)
+    if any(folder.glob("*.safetensors")) or Path(model).expanduser().is_dir():
+        return folder
+    if model in _SAFE_REVISIONS:
+        folder = resolve_folder(model, _SAFE_REVISIONS[model])
+    if not any(folder.glob("*.safetensors")):
+        raise MissingModelError(
+            f"{model} holds no .safetensors file on the hub, and pickled weights are refused: give a CLIP with "
+            "safetensors, or a folder of one that `save_pretrained` wrote"
+        )
+    return folder
 
 
 def _normalised(rows: list[torch.Tensor]) -> FloatArray:
