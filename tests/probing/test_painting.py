@@ -3,16 +3,19 @@
 import gc
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
-from xpert.errors import DataError, MismatchError, StorageError
+from xpert.errors import DataError, MismatchError, ModelError, StorageError
 from xpert.models import opened
 from xpert.models.reference import ModelReference
-from xpert.probing.pictures import PaintSettings, PictureProber, save_picture
+from xpert.probing.pictures import PaintSettings, PictureProber, paint, save_picture
 from xpert.testing.tiny_pictures import Studio, tiny_image_lora, tiny_pipeline
 
 CAPTIONS = ("a circle on the sea", "a star on the wall", "a circle on the sea")
@@ -128,3 +131,88 @@ def test_nothing_to_paint_and_a_full_disk_are_told(
     with pytest.raises(StorageError, match="free space"):
         save_picture(Full(), tmp_path / "picture.png")
     assert not list(tmp_path.glob("*picture*"))
+
+
+def test_pictures_are_byte_for_byte_those_of_plain_diffusers(studio: Studio, tmp_path: Path) -> None:
+    files = prober(studio, tmp_path / "ours").references()
+    with opened.open_pipeline(ModelReference(str(studio.pipeline)), device="cpu") as loaded:
+        plain = loaded.pipeline(
+            list(CAPTIONS), num_inference_steps=2, guidance_scale=2.0, height=32, width=32,
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in SETTINGS.noise_seeds(CAPTIONS)],
+        ).images  # fmt: skip
+    for number, (file, picture) in enumerate(zip(files, plain, strict=True)):
+        save_picture(picture, tmp_path / f"{number}.png")
+        assert file.read_bytes() == (tmp_path / f"{number}.png").read_bytes()
+
+
+class Painter:
+    """Stands in for a pipeline's call: memory for `room` pictures at once, all of one value."""
+
+    def __init__(self, room: int, value: float = 0.5, error: type[RuntimeError] = RuntimeError) -> None:
+        self.room, self.value, self.error, self.batches = room, value, error, list[int]()
+        self.image_processor = VaeImageProcessor()
+
+    def __call__(self, captions: list[str], **how: Any) -> Any:
+        self.batches.append(len(captions))
+        if len(captions) > self.room:
+            raise self.error("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return SimpleNamespace(images=np.full((len(captions), 8, 8, 3), self.value, dtype=np.float32))
+
+
+def painted_by(painter: Painter, folder: Path, count: int = 9) -> list[Path]:
+    loaded = opened.LoadedPipeline(painter, torch.device("cpu"), Path("sd"), "0" * 64)
+    jobs = [("a sea", number, folder / f"{number}.png") for number in range(count)]
+    paint(loaded, jobs, PaintSettings(resolution=8), batch_size=8)
+    return [file for _, _, file in jobs]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, torch.OutOfMemoryError])
+def test_where_memory_runs_out_the_batch_is_halved(tmp_path: Path, error: type[RuntimeError]) -> None:
+    painter = Painter(3, error=error)
+    assert all(file.is_file() for file in painted_by(painter, tmp_path))
+    assert painter.batches == [8, 4, 2, 2, 2, 2, 1]
+    with pytest.raises(ModelError, match="needs more memory than cpu has.*another device.*or a smaller pipeline"):
+        painted_by(Painter(0, error=error), tmp_path / "none")
+
+
+def test_what_is_no_picture_is_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not finite for 'a sea'"):
+        painted_by(Painter(8, value=float("nan")), tmp_path / "pictures")
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_numbers_of_another_width_do_not_mix(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = prober(studio, tmp_path).references()
+    monkeypatch.setattr("xpert.probing.pictures.choose_dtype", lambda device: torch.bfloat16)
+    rounded = prober(studio, tmp_path).references()
+    assert not {file.parent for file in exact} & {file.parent for file in rounded}
+
+
+def test_what_the_base_paints_for_a_person_goes_with_the_prober(
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    painting, kept = prober(studio, tmp_path), tmp_path
+    references = painting.references()
+    before = sorted(kept.rglob("*"))
+    own = [CAPTIONS[0], "my diary on the wall"]
+    pairs = painting.person_pairs(own, references[:2])
+    assert sorted(kept.rglob("*")) == before, "nothing of a person stays behind"
+    assert pairs[0].reference == references[0], "a caption of the prober's own is painted once"
+    secret = pairs[1].reference
+    assert secret.is_file() and kept not in secret.parents
+    counter = Counter(monkeypatch)
+    assert painting.person_pairs(own, references[:2]) == pairs and counter.read == 0
+    del painting
+    gc.collect()
+    assert not secret.parent.exists()
+
+
+def test_an_interrupted_save_leaves_nothing(tmp_path: Path) -> None:
+    class Stopped:
+        def save(self, file: Path, format: str) -> None:
+            file.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        save_picture(Stopped(), tmp_path / "picture.png")
+    assert not list(tmp_path.iterdir())

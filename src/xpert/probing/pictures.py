@@ -10,17 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from xpert.errors import DataError, ModelError, StorageError
+from xpert.models.folders import sync_to_disk
 from xpert.models.generation import Progress
 from xpert.models.image_adapters import check_image_fit, inspect_image_adapter
+from xpert.models.loading import choose_device, choose_dtype
 from xpert.models.opened import LoadedPipeline, open_pipeline
 from xpert.models.pipelines import check_pipeline, is_pipeline, pipeline_digest, resolve_pipeline
 from xpert.models.reference import ModelReference
@@ -86,43 +90,71 @@ def paint(
         loaded: the pipeline.
         jobs: caption, seed of the noise, file to write.
         settings: how.
-        batch_size: pictures painted at once.
+        batch_size: pictures painted at once; halved where memory runs out.
         stage: what progress calls it.
         on_progress: called with (stage, done, total).
 
     Raises:
-        ModelError: the pipeline fails or paints what is no picture.
+        ModelError: the pipeline fails, paints what is no picture, or needs more memory than there is.
         StorageError: the disk refused.
     """
     missing = [job for job in jobs if not job[2].is_file()]
     done = len(jobs) - len(missing)
-    side = settings.resolution or loaded.resolution
-    for start in range(0, len(missing), batch_size):
+    start = 0
+    while start < len(missing):
         if on_progress is not None:
             on_progress(stage, done + start, len(jobs))
         batch = missing[start : start + batch_size]
-        try:
-            pictures = loaded.pipeline(
-                [caption for caption, _, _ in batch],
-                num_inference_steps=settings.steps,
-                guidance_scale=settings.guidance_scale,
-                height=side,
-                width=side,
-                generator=[torch.Generator("cpu").manual_seed(seed) for _, seed, _ in batch],
-            ).images
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(
-                f"{loaded.folder} could not paint {batch[0][0]!r} at {side} x {side} ({error}): check the resolution, "
-                "or use a smaller batch"
-            ) from error
+        pictures = _painted(loaded, batch, settings)
+        if pictures is None:
+            batch_size = len(batch) // 2
+            if loaded.device.type == "cuda":
+                torch.cuda.empty_cache()
+            continue
         for (_, _, file), picture in zip(batch, pictures, strict=True):
             save_picture(picture, file)
+        start += len(batch)
     if on_progress is not None:
         on_progress(stage, len(jobs), len(jobs))
 
 
+def _painted(loaded: LoadedPipeline, batch: Sequence[tuple[str, int, Path]], settings: PaintSettings) -> Any:
+    """The pictures of a batch; None where memory ran out and a smaller batch may fit."""
+    side = settings.resolution or loaded.resolution
+    try:
+        values = loaded.pipeline(
+            [caption for caption, _, _ in batch],
+            num_inference_steps=settings.steps,
+            guidance_scale=settings.guidance_scale,
+            height=side,
+            width=side,
+            generator=[torch.Generator("cpu").manual_seed(seed) for _, seed, _ in batch],
+            output_type="np",
+        ).images
+    except (RuntimeError, ValueError) as error:
+        if not (isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()):
+            raise ModelError(
+                f"{loaded.folder} could not paint {batch[0][0]!r} at {side} x {side} ({error}): check the resolution, "
+                "or use a smaller batch"
+            ) from error
+        if len(batch) == 1:
+            raise ModelError(
+                f"{loaded.folder} needs more memory than {loaded.device} has, to paint one picture at {side} x {side}: "
+                "use another device, such as cpu, or a smaller pipeline"
+            ) from error
+        return None
+    for (caption, _, _), value in zip(batch, values, strict=True):
+        if not np.isfinite(value).all():
+            raise ModelError(
+                f"{loaded.folder} paints numbers that are not finite for {caption!r}, which is no picture: it is "
+                "damaged or its training diverged, or its numbers overflow on this device: use another device, such "
+                "as cpu, or tune again with a smaller learning rate"
+            )
+    return loaded.pipeline.image_processor.numpy_to_pil(values)
+
+
 def save_picture(picture: Any, file: Path) -> None:
-    """Write a PNG whole or not at all.
+    """Write a PNG whole or not at all, synced to the disk.
 
     Raises:
         StorageError: the disk refused.
@@ -131,12 +163,15 @@ def save_picture(picture: Any, file: Path) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         picture.save(temporary, format="PNG")
+        sync_to_disk(temporary)
         temporary.replace(file)
+        sync_to_disk(file.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StorageError(
             f"{file} cannot be written ({error.strerror or error}): free space, or give another folder for pictures"
         ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @dataclass
@@ -159,6 +194,7 @@ class PictureProber:
     device: str = "auto"
     batch_size: int = 4
     _digests: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    _people: tempfile.TemporaryDirectory[str] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.captions:
@@ -208,17 +244,30 @@ class PictureProber:
     ) -> list[PicturePair]:
         """A person's pictures beside what the base paints for the same captions.
 
+        What the base paints for them is kept as long as this object and no longer, since it tells of the person's
+        captions; pictures that are in the folder already are read from there.
+
         Raises:
             DataError: there is no picture.
         """
         if not pictures:
             raise DataError("no pictures to explain: give at least one")
-        return _pair_up(captions, self._paint(None, captions, 0, on_progress), pictures)
+        if self._people is None:
+            self._people = tempfile.TemporaryDirectory(prefix="xpert-people-")
+        return _pair_up(captions, self._paint(None, captions, 0, on_progress, Path(self._people.name)), pictures)
 
     def _paint(
-        self, adapter: Path | None, captions: Sequence[str], draw: int, on_progress: Progress | None
+        self,
+        adapter: Path | None,
+        captions: Sequence[str],
+        draw: int,
+        on_progress: Progress | None,
+        fresh: Path | None = None,
     ) -> list[Path]:
-        """Files of the pictures; a whole pipeline paints with its own parts, anything else on the base."""
+        """Files of the pictures; a whole pipeline paints with its own parts, anything else on the base.
+
+        What is not there yet is painted into `fresh`, by default among those that are kept.
+        """
         who, reference = self.base_digest, self.base
         if adapter is not None and is_pipeline(adapter):
             who, reference = pipeline_digest(adapter), ModelReference(str(adapter))
@@ -226,9 +275,12 @@ class PictureProber:
             who += inspect_image_adapter(adapter).digest
             reference = ModelReference(self.base.model, str(adapter), self.base.revision)
         settings = json.dumps(asdict(self.settings), sort_keys=True)
-        room = self.folder / hashlib.sha256(f"{who}\0{settings}".encode()).hexdigest()[:32]
+        dtype = choose_dtype(choose_device(self.device))
+        room = self.folder / hashlib.sha256(f"{who}\0{settings}\0{dtype}".encode()).hexdigest()[:32]
         seeds = self.settings.noise_seeds(captions, draw)
         files = [room / f"{seed:016x}.png" for seed in seeds]
+        if fresh is not None:
+            files = [file if file.is_file() else fresh / file.name for file in files]
         if all(file.is_file() for file in files):
             return files
         with open_pipeline(reference, device=self.device) as loaded:
