@@ -23,14 +23,26 @@ _MOST_SIDE = 1024
 
 
 @contextmanager
-def picture_files(pictures: PictureSet, *, limit: int = PERSON_SAMPLES, seed: int = 0) -> Iterator[list[Picture]]:
+def picture_files(
+    pictures: PictureSet, *, limit: int = PERSON_SAMPLES, seed: int = 0, fill: bool = False
+) -> Iterator[list[Picture]]:
     """At most `limit` pictures, drawn by seed, as PNG files of at most 1024 pixels a side, for the length of a block.
 
-    Pictures with a caption are drawn first; of several captions the first is taken.
+    Drawn are pictures with a caption, where there are any; of several captions the first is taken.
+
+    Args:
+        pictures: a person's.
+        limit: at most so many.
+        seed: of the draw.
+        fill: where too few have a caption, others fill up: something will write theirs.
     """
     captioned = [i for i in range(len(pictures)) if pictures.caption(i)]
-    drawn_from = captioned or list(range(len(pictures)))
-    drawn = sorted(random.Random(seed).sample(drawn_from, min(limit, len(drawn_from))))
+    drawn_from, chance = captioned or list(range(len(pictures))), random.Random(seed)
+    drawn = chance.sample(drawn_from, min(limit, len(drawn_from)))
+    if fill:
+        others = sorted(set(range(len(pictures))) - set(drawn_from))
+        drawn += chance.sample(others, min(limit - len(drawn), len(others)))
+    drawn.sort()
     with tempfile.TemporaryDirectory(prefix="xpert-pictures-") as name:
         kept = []
         for number, index in enumerate(drawn):
@@ -56,8 +68,10 @@ def with_captions(
         from xpert.summarizing.vision import VisionModel
 
         model = VisionModel(vision, device=device)
-        written = model.caption([pictures[i].file for i in bare], on_progress=on_progress)
-        model.close()
+        try:
+            written = model.caption([pictures[i].file for i in bare], on_progress=on_progress)
+        finally:
+            model.close()
         for i, caption in zip(bare, written, strict=True):
             whole[i] = Picture(caption, pictures[i].file)
     return whole
