@@ -1,5 +1,6 @@
 """Task arithmetic on LoRAs of unlike ranks and on U-Nets: exact, plain to open, nothing half-written."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from xpert.errors import MismatchError, SettingsError
+from xpert.errors import DamagedModelError, MismatchError, MissingModelError, ModelError, SettingsError
 from xpert.merging.images import merge_image_adapters, read_image_lora
 from xpert.merging.lora import Lora, concatenate, dense
 from xpert.merging.streaming import write_streamed
@@ -136,3 +137,41 @@ def test_a_streamed_file_is_what_safetensors_reads(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="announced"):
         write_streamed(tmp_path / "y.safetensors", shapes, lambda name: torch.ones(7))
+
+
+def test_faults_of_what_is_read_are_told_as_such(studio: Studio, tmp_path: Path) -> None:
+    split = Path(shutil.copytree(studio.pipeline, tmp_path / "split"))
+    unet = UNet2DConditionModel.from_pretrained(split / "unet")
+    (split / "unet" / UNET_WEIGHTS).unlink()
+    unet.save_pretrained(split / "unet", max_shard_size="50KB")
+    with pytest.raises(MissingModelError, match=r"merged from one file.*max_shard_size"):
+        merge_image_adapters({"o": (studio.other / "unet", 0.5)}, split, tmp_path / "deep" / "out")
+    merge_image_adapters({"l": (studio.loras[0], 0.5)}, split, tmp_path / "lora")  # needs no U-Net
+    lacking = Path(shutil.copytree(studio.pipeline, tmp_path / "lacking"))
+    tensors = load_file(lacking / "unet" / UNET_WEIGHTS)
+    tensors.pop("conv_out.bias")
+    save_file(tensors, lacking / "unet" / UNET_WEIGHTS)
+    with pytest.raises(DamagedModelError, match="has other tensors than"):
+        merge_image_adapters({"o": (studio.other / "unet", 0.5)}, lacking, tmp_path / "deep" / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["lacking", "lora", "split"]
+
+
+def test_a_sum_that_overflows_is_refused_and_leaves_nothing(studio: Studio, tmp_path: Path) -> None:
+    def copy(name: str, factor: float, dtype: torch.dtype) -> Path:
+        folder = Path(shutil.copytree(studio.pipeline, tmp_path / name))
+        tensors = load_file(folder / "unet" / UNET_WEIGHTS)
+        tensors["conv_out.bias"] = tensors["conv_out.bias"] + factor
+        save_file({k: v.to(dtype) for k, v in tensors.items()}, folder / "unet" / UNET_WEIGHTS)
+        return folder
+
+    base, far = copy("base", 0.0, torch.float16), copy("far", 60_000.0, torch.float32)
+    merge_image_adapters({"far": (far, 1.0)}, base, tmp_path / "fits")
+    with pytest.raises(ModelError, match=r"sum of far is not finite in conv_out\.bias \(torch\.float16\)"):
+        merge_image_adapters({"far": (far, 2.0)}, base, tmp_path / "out")
+    huge = tmp_path / "huge"
+    huge.mkdir()
+    tensors = {k: v * 0 + 3e38 for k, v in load_file(studio.loras[0] / LORA_WEIGHTS).items()}
+    save_file(tensors, huge / LORA_WEIGHTS)
+    with pytest.raises(ModelError, match="sum of huge is not finite"):
+        merge_image_adapters({"huge": (huge, 10.0)}, studio.pipeline, tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["base", "far", "fits", "huge"]

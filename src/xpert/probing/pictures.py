@@ -2,7 +2,8 @@
 
 Knows pipelines and files; never sees a summarizer. One pipeline is in memory at a time: the base paints everything
 that is asked of it, then it goes, then a personalized one comes. Every picture is kept under the digest of who painted
-it and how, so an interrupted run goes on where it was and a second one paints nothing.
+it and how, so an interrupted run goes on where it was and a second one paints nothing; what is painted for a person's
+captions goes with the prober.
 """
 
 from __future__ import annotations
