@@ -69,11 +69,36 @@ def test_explain_tells_models_names_and_people_apart(run: Any, pool: Path, studi
         assert (done.document["kind"], done.document["explanation"]["pairs"]) == (kind, 6 if kind == "person" else 3)
 
 
+def test_a_model_of_the_pool_is_explained_already(
+    run: Any, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "calm.html"
+    assert run("image", "explain", "calm", "--pool", pool, "--html", page).code == 0
+    assert f"xpert image explain calm --pool {pool} --html {page}" in page.read_text()
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a model was opened")
+
+    monkeypatch.setattr("xpert.opening.open_picture_explainer", fail)
+    told = run("image", "explain", "calm", "--pool", pool, "--json").document["explanation"]
+    assert told == run("pool", "show", "calm", "--pool", pool, "--json").document["explanation"]
+    assert "3 pairs of pictures" in run("pool", "show", "calm", "--pool", pool).out
+
+
+def test_a_pool_of_the_environment_may_be_written_with_a_tilde(
+    run: Any, pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(pool.parent))
+    monkeypatch.setenv("XPERT_IMAGE_POOL", f"~/{pool.name}")
+    assert run("image", "explain", "calm").code == 0
+
+
 def test_select_and_merge_for_a_person(run: Any, pool: Path, studio: Studio, tmp_path: Path) -> None:
     page = tmp_path / "select.html"
     done = run("image", "select", studio.pictures, "--pool", pool, "--html", page)
     assert done.code == 0, done.err
     assert "start from" in done.out and "Your pictures" in page.read_text()
+    assert f"xpert image select {studio.pictures} --pool {pool} --html {page}" in page.read_text()
     done = run("image", "select", studio.pictures, "--pool", pool, "--json")
     assert {ranked["name"] for ranked in done.document["ranking"]} == {"calm", "loud"}
     assert set(done.document["merge"]["weights"]) <= {"calm", "loud"}
@@ -91,7 +116,14 @@ def test_select_and_merge_for_a_person(run: Any, pool: Path, studio: Studio, tmp
         (("merge", "nobody=1", "--out", "x"), 6, "no pLLM named 'nobody'"),
         (("explain", "nobody"), 6, "no pLLM named 'nobody'"),
         (("explain", "calm", "--encoder", "x"), 2, "give --base too"),
+        (("explain", "calm", "--vision", "x"), 2, "--vision would do nothing: calm is a model of the pool"),
+        (("explain", "calm", "--num-sample", "3"), 2, "--num-sample would do nothing"),
+        (("explain", "somebody/pictures"), 3, "somebody/pictures"),
+        (("explain", ".", "--base", "x"), 2, "--pool would do nothing"),
         (("select", "no-such-folder"), 3, "no-such-folder"),
+        (("merge", "calm=1", "--most", "2", "--out", "x"), 2, "--most would do nothing"),
+        (("merge", "calm=1", "--samples", "2", "--split", "test", "--out", "x"), 2, "--samples and --split would"),
+        (("merge", "calm=0.6", "calm=0.5", "--out", "x"), 2, "'calm' is given twice"),
     ],
 )
 def test_mistakes_are_told_with_the_way_out(

@@ -14,6 +14,7 @@ from xpert.cli.image_options import (
     CaptionSource,
     ImageBase,
     ImagePool,
+    PersonSamples,
     Pictures,
     Vision,
 )
@@ -47,11 +48,11 @@ def tune(
     """
     from dataclasses import asdict
 
-    from xpert.cli.image_sources import diffusion_settings, start_reference
+    from xpert.cli.image_sources import diffusion_settings, free_folder, next_command, start_reference
     from xpert.cli.resuming import resumable
     from xpert.cli.terminal import Terminal
 
-    terminal, settings = Terminal(json, quiet), diffusion_settings(diffusion)
+    terminal, settings, out = Terminal(json, quiet), diffusion_settings(diffusion), free_folder(out)
     reference = start_reference(base, start_from, from_pool, pool)
     with resumable(out), terminal.progress(pictures=True) as progress:
         from xpert.data.pictures import open_pictures
@@ -72,15 +73,18 @@ def tune(
     for note in result.notes:
         terminal.note(note)
     terminal.show(f"{result.steps} steps on {len(pictures)} pictures: {out}")
-    terminal.show(f"next: xpert image explain {out}")
+    terminal.show(f"next: {next_command(out, reference.model, pool)}")
 
 
 @app.command()
+@grouped(columns=PICTURES)
 def explain(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="TARGET", help="A LoRA, a U-Net or a pipeline folder, a name in the pool, or a folder of pictures."
+            metavar="TARGET",
+            help="A LoRA, a U-Net or a pipeline folder, a name in the pool, or pictures: a folder, Parquet, or a "
+            "Hugging Face dataset.",
         ),
     ],
     pool: ImagePool = None,
@@ -89,41 +93,59 @@ def explain(
         str | None, typer.Option("--encoder", metavar="MODEL", help="CLIP, with --base: a folder or a hub name.")
     ] = None,
     captions: CaptionSource = None,
-    number: Annotated[int, typer.Option("--num-sample", min=1, help="Captions to paint, with --base.")] = 50,
+    number: Annotated[
+        int | None, typer.Option("--num-sample", min=1, help="Captions to paint, with --base.", show_default="50")
+    ] = None,
     vision: Vision = None,
-    samples: Samples = 50,
+    samples: PersonSamples = None,
     device: Device = "auto",
     html: Html = None,
     json: Json = False,
     quiet: Quiet = False,
+    *,
+    columns: Mapping[str, Any],
 ) -> None:
     """Say in words, with numbers, what sets an image model or a person's pictures apart from the base model.
 
-    With --base a model is explained by itself, over words of its own; else in the words of a pool.
+    With --base a model is explained by itself, over words of its own; else in the words of a pool, whose own models
+    have been explained already.
     """
-    from xpert.cli.image_sources import explained
+    from xpert.cli.commands import command_line
+    from xpert.cli.image_explained import AloneOptions, explained
+    from xpert.cli.image_sources import PersonOptions, given_here, refuse_given
     from xpert.cli.sources import page_target
     from xpert.cli.terminal import Terminal
 
     terminal, page = Terminal(json, quiet), page_target(html)
+    alone, person = AloneOptions(base, encoder, captions, number), PersonOptions(columns, vision, samples, device)
+    if base is not None:
+        refuse_given({"pool": given_here(pool)}, "with --base a model is explained by itself: give one of the two")
     with (
         terminal.progress(pictures=True) as progress,
-        explained(target, pool, base, encoder, captions, number, vision, samples, device, progress.stage) as found,
+        explained(target, pool, alone, person, progress.stage) as found,
     ):
-        kind, explanation, pairs = found
-        name = target if kind == "pool" else Path(target).name or target
+        name = target if found.kind == "pool" else Path(target).name or target
         if page is not None:
             from xpert.reporting.gallery import gallery
             from xpert.reporting.page import explanation_page, write_page
 
-            shown = gallery(pairs, labels=("base", "yours" if kind == "person" else "personalized"))
-            command = f"xpert image explain {target} --html {page}"
-            write_page(page, explanation_page(explanation, title=name, command=command, pictures=shown))
+            own = found.kind == "person"
+            command = command_line(
+                "image", "explain", target, pool=None if base else pool, base=base, encoder=encoder, captions=captions,
+                num_sample=number, vision=vision, samples=samples, device=device, html=page, **columns,
+            )  # fmt: skip
+            lead = "The same captions: " if own else "The same captions, "
+            lead += "left what the base paints, right the person's own." if own else "the same noise."
+            shown = gallery(found.pairs(), labels=("base", "yours" if own else "personalized"))
+            html_text = explanation_page(
+                found.explanation, title=name, command=command, pictures=shown, pictures_lead=lead
+            )
+            write_page(page, html_text)
     if not json:
         from xpert.reporting.bars import explanation_view
 
-        terminal.show(explanation_view(explanation, title=name, of="pictures"))
-    terminal.emit({"target": target, "kind": kind, "explanation": explanation})
+        terminal.show(explanation_view(found.explanation, title=name, of="pictures"))
+    terminal.emit({"target": target, "kind": found.kind, "explanation": found.explanation})
     if page is not None:
         terminal.show(f"page: {page}")
 
@@ -146,17 +168,18 @@ def select(
 
     No candidate is loaded or run. To start from the base is an answer too: the exit code is 0.
     """
-    from xpert.cli.image_sources import person_pictures
+    from xpert.cli.commands import command_line
+    from xpert.cli.image_sources import PersonOptions, image_pool, person_pictures
     from xpert.cli.sources import page_target, reading
     from xpert.cli.terminal import Terminal
-    from xpert.embedded import EMBEDDED_IMAGE_POOL
 
     terminal, page = Terminal(json, quiet), page_target(html)
-    folder = pool or EMBEDDED_IMAGE_POOL
+    folder, person = image_pool(pool), PersonOptions(columns, vision, samples, device)
+    given = {"pool": pool, "vision": vision, "samples": samples, "device": device, **columns}
     with (
         reading(folder) as opened,
         terminal.progress(pictures=True) as progress,
-        person_pictures(data, columns, vision, samples, device, progress.stage) as pictures,
+        person_pictures(data, person, progress.stage) as pictures,
     ):
         from xpert.device.pictures import select_for_pictures
         from xpert.merging.weights import combine
@@ -171,16 +194,15 @@ def select(
             from xpert.reporting.page import selection_page, write_page
 
             shown = gallery(explainer.person_pairs(pictures), labels=("base", "yours"))
-            command = f"xpert image select {data} --html {page}"
+            command = command_line("image", "select", data, **given, html=page)
             title = Path(data).name or data
             write_page(page, selection_page(selection, records, title=title, command=command, pictures=shown))
     if not json:
         from xpert.reporting.bars import combination_view, explanation_view, selection_view
 
         terminal.show(explanation_view(selection.person, title=Path(data).name or data, of="pictures"), "")
-        terminal.show(
-            selection_view(selection), *combination_view(selection, merged, f"xpert image merge --for {data}")
-        )
+        command = command_line("image", "merge", **{"for": data}, **given, out="merged")
+        terminal.show(selection_view(selection), *combination_view(selection, merged, command))
     terminal.emit({**selection.model_dump(mode="json"), "merge": merged})
     if page is not None:
         terminal.show(f"page: {page}")
@@ -196,11 +218,13 @@ def merge(
     for_pictures: Annotated[
         str | None, typer.Option("--for", metavar="PICTURES", help="Choose models and weights for these pictures.")
     ] = None,
-    most: Annotated[int, typer.Option("--most", min=1, help="Models at most, with --for.")] = 3,
+    most: Annotated[
+        int | None, typer.Option("--most", min=1, help="Models at most, with --for.", show_default="3")
+    ] = None,
     pool: ImagePool = None,
     base: ImageBase = None,
     vision: Vision = None,
-    samples: Samples = 50,
+    samples: PersonSamples = None,
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
@@ -213,18 +237,28 @@ def merge(
     """
     from dataclasses import asdict
 
-    from xpert.cli.image_sources import merge_plan
+    from xpert.cli.image_merging import chosen_plan, given_plan
+    from xpert.cli.image_sources import PersonOptions, free_folder, next_command, refuse_given
     from xpert.cli.terminal import Terminal
+    from xpert.errors import SettingsError
 
-    terminal = Terminal(json, quiet)
+    terminal, person, out = Terminal(json, quiet), PersonOptions(columns, vision, samples, device), free_folder(out)
+    if bool(parents) == (for_pictures is not None):
+        raise SettingsError("give models with weights, such as red=0.6 striped=0.5, or --for PICTURES: one of the two")
+    if for_pictures is None:
+        person.refuse("no person's pictures are read without --for: leave it out")
+        refuse_given({"most": most}, "the models are named: leave it out, or let --for choose them")
     with terminal.progress(pictures=True) as progress:
         from xpert.merging.images import merge_image_adapters
 
-        plan, folder, name = merge_plan(
-            parents or [], for_pictures, most, pool, base, vision, samples, device, columns, progress.stage
+        if for_pictures is None:
+            plan = given_plan(parents or [], pool, base)
+        else:
+            plan = chosen_plan(for_pictures, person, most or 3, pool, base, progress.stage)
+        done = merge_image_adapters(
+            plan.parents, plan.folder, out, base_name=plan.base_name, on_progress=progress.stage
         )
-        done = merge_image_adapters(plan, folder, out, base_name=name, on_progress=progress.stage)
     terminal.emit(asdict(done))
     shown = " + ".join(f"{weight:g} {parent}" for parent, weight in done.weights.items())
     terminal.show(f"{shown}: {out} ({'LoRA of rank ' + str(done.rank) if done.rank else 'U-Net'})")
-    terminal.show(f"next: xpert image explain {out}")
+    terminal.show(f"next: {next_command(out, plan.base, pool)}")

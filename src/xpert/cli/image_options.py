@@ -52,6 +52,17 @@ Vision = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+PersonSamples = Annotated[
+    int | None,
+    typer.Option(
+        "--samples",
+        min=1,
+        metavar="N",
+        help="Read at most this many of a person's pictures.",
+        show_default="50",
+        rich_help_panel=_DATA,
+    ),
+]
 CaptionSource = Annotated[
     str | None,
     typer.Option(

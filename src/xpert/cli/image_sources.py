@@ -1,16 +1,21 @@
-"""What a name after `xpert image` stands for: pictures, a model, a start, a plan of a merge.
+"""What a name after `xpert image` stands for: pictures, a start, a model to be explained by itself.
 
 Knows folders and names, and calls what opens them.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from xpert.cli.sources import lasting_name, reading
+from xpert.cli.commands import command_line
+from xpert.cli.image_options import PICTURES
+from xpert.cli.sources import base_of, lasting_name, reading
 from xpert.embedded import EMBEDDED_CLIPS, EMBEDDED_IMAGE_POOL, EMBEDDED_PIPELINES
 from xpert.errors import SettingsError
 
@@ -19,9 +24,10 @@ if TYPE_CHECKING:
     from xpert.records import Explanation, Picture, PicturePair
     from xpert.tuning.diffusion_settings import DiffusionSettings
 
-Kind = Literal["model", "person", "pool"]
 Progress = Callable[[str, int, int], None]
 PACKAGED_PIPELINE = "xpert/diffusion"
+_BASE_MODEL = re.compile(r"""^base_model:\s*["']?([\w.-]+/[\w.-]+)["']?\s*$""", re.MULTILINE)
+_CARD_CAP_BYTES = 2**16
 PAPER_CLIP = "openai/clip-vit-base-patch32"
 DOCUMENTED_BASE = "stabilityai/stable-diffusion-2-1-base"
 """What the paper's scripts name; it was taken off the hub in late 2025."""
@@ -62,13 +68,43 @@ def diffusion_settings(given: Mapping[str, Any]) -> DiffusionSettings:
     return DiffusionSettings(**{name: value for name, value in given.items() if value is not None})
 
 
+def image_pool(pool: Path | None) -> Path:
+    """The folder of a pool of image models: the given one, or that of the package."""
+    return EMBEDDED_IMAGE_POOL if pool is None else pool.expanduser()
+
+
+def image_base_under(adapter: Path) -> str | None:
+    """The pipeline that an adapter's card says it was tuned on: the package's by its digest, else the hub name there.
+
+    None where it gives no hub name.
+
+    Raises:
+        MissingModelError, DamagedModelError: the adapter cannot be read.
+    """
+    from xpert.models.adapters import CARD
+    from xpert.models.image_adapters import inspect_image_adapter
+    from xpert.models.pipelines import pipeline_digest
+
+    stated, packaged = inspect_image_adapter(adapter).base_digest, EMBEDDED_PIPELINES[PACKAGED_PIPELINE]
+    if stated is not None and packaged.is_dir() and pipeline_digest(packaged) == stated:
+        return PACKAGED_PIPELINE
+    card = adapter / CARD
+    if not card.is_file():
+        return None
+    with card.open("rb") as stream:
+        found = _BASE_MODEL.search(stream.read(_CARD_CAP_BYTES).decode("utf-8", "replace"))
+    return None if found is None else found[1]
+
+
 def start_reference(
     base: str | None, start_from: Path | None, from_pool: str | None, pool: Path | None
 ) -> ModelReference:
     """The pipeline and the adapter that the options name.
 
+    The pipeline is the given one, else that of the adapter's card, of the pool, of the package.
+
     Raises:
-        SettingsError: two starts.
+        SettingsError: two starts, or a start that is no adapter folder.
         PoolError: no such pool, or no such model in it.
     """
     from xpert.models.reference import ModelReference
@@ -76,23 +112,104 @@ def start_reference(
     if start_from is not None and from_pool is not None:
         raise SettingsError("--from and --from-pool name two starts: give one of them")
     if from_pool is not None:
-        folder = pool or EMBEDDED_IMAGE_POOL
-        with reading(folder) as opened:
-            return ModelReference(base or base_of_pool(folder), str(opened.adapter_path(from_pool)))
-    return ModelReference(base or PACKAGED_PIPELINE, None if start_from is None else str(start_from.expanduser()))
+        with reading(image_pool(pool)) as opened:
+            model = base or base_of(opened, from_pool) or PACKAGED_PIPELINE
+            return ModelReference(model, str(opened.adapter_path(from_pool)))
+    adapter = None
+    if start_from is not None:
+        folder = image_adapter_folder(start_from)
+        base, adapter = base or image_base_under(folder), str(folder)
+    if base is None and pool is not None:
+        with reading(image_pool(pool)) as opened:
+            base = base_of(opened)
+    return ModelReference(base or PACKAGED_PIPELINE, adapter)
 
 
-def base_of_pool(folder: Path) -> str:
-    """The pipeline that a pool of image models is for."""
-    from xpert.pool.setup import read_setup
+def image_adapter_folder(folder: Path) -> Path:
+    """A folder that was named as one of a LoRA, a U-Net or a pipeline.
 
-    return read_setup(folder).base
+    Raises:
+        SettingsError: it is none.
+    """
+    from xpert.models.image_adapters import is_image_adapter
+
+    folder = folder.expanduser()
+    if not is_image_adapter(folder):
+        raise SettingsError(f"{folder} holds no LoRA, U-Net or pipeline: give a folder that diffusers wrote")
+    return folder
+
+
+def free_folder(out: Path) -> Path:
+    """A folder that is to be written, checked before the work.
+
+    Raises:
+        SettingsError: it is taken, or it is where the command runs.
+    """
+    from xpert.models.folders import check_free
+
+    place = out.expanduser().resolve()
+    if place == Path.cwd() or place in Path.cwd().parents:
+        raise SettingsError(f"--out {out} is the folder that this runs in, or one around it: name a new folder")
+    check_free(place)
+    return Path(os.path.normpath(out.expanduser()))
+
+
+def next_command(out: Path, base: str, pool: Path | None) -> str:
+    """What explains a model of `base`: in the words of the pool where it is for that base, else by itself."""
+    from xpert.pool.setup import SETUP_FILE, read_setup
+
+    place = image_pool(pool)
+    if (place / SETUP_FILE).is_file() and read_setup(place).base == lasting_name(base):
+        return command_line("image", "explain", out, pool=pool)
+    return command_line("image", "explain", out, base=base)
+
+
+@dataclass(frozen=True)
+class PersonOptions:
+    """How a person's pictures are read.
+
+    Args:
+        columns: of pictures and captions, and the split, as `open_pictures` has them.
+        vision: the vision-language model that writes missing captions; None: captions are needed.
+        samples: pictures at most.
+        device: where models run.
+    """
+
+    columns: Mapping[str, Any]
+    vision: str | None = None
+    samples: int | None = None
+    device: str = "auto"
+
+    def refuse(self, why: str) -> None:
+        """Refuse what was given of it where nobody's pictures are read.
+
+        Raises:
+            SettingsError: something was.
+        """
+        usual = {name: default for name, (_, default) in PICTURES.items()}
+        given = {"vision": self.vision, "samples": self.samples}
+        given |= {name: value for name, value in self.columns.items() if value != usual[name]}
+        refuse_given(given, why)
+
+
+def refuse_given(options: Mapping[str, object], why: str) -> None:
+    """Refuse options that would do nothing; `why` says when, and ends with the way out.
+
+    Raises:
+        SettingsError: one of them was given.
+    """
+    given = ["--" + name.replace("_", "-") for name, value in options.items() if value is not None]
+    if given:
+        raise SettingsError(f"{' and '.join(given)} would do nothing: {why}")
+
+
+def given_here(pool: Path | None) -> Path | None:
+    """A pool that was named on the command line, and not by the environment."""
+    return None if pool is None or str(pool) == os.environ.get("XPERT_IMAGE_POOL") else pool
 
 
 @contextmanager
-def person_pictures(
-    data: str, columns: Mapping[str, Any], vision: str | None, samples: int, device: str, on_progress: Progress
-) -> Iterator[list[Picture]]:
+def person_pictures(data: str, options: PersonOptions, on_progress: Progress) -> Iterator[list[Picture]]:
     """A person's pictures as files with captions, for the length of a block.
 
     Raises:
@@ -100,62 +217,11 @@ def person_pictures(
     """
     from xpert.data.pictures import open_pictures
     from xpert.device.pictures import picture_files, with_captions
+    from xpert.explainer import PERSON_SAMPLES
 
-    opened = open_pictures(data, **columns, need_captions=vision is None, on_progress=on_progress)
-    with picture_files(opened, limit=samples, fill=vision is not None) as pictures:
-        yield with_captions(pictures, vision, device=device, on_progress=on_progress)
-
-
-@contextmanager
-def explained(
-    target: str,
-    pool: Path | None,
-    base: str | None,
-    encoder: str | None,
-    captions: str | None,
-    number: int,
-    vision: str | None,
-    samples: int,
-    device: str,
-    on_progress: Progress,
-) -> Iterator[tuple[Kind, Explanation, Sequence[PicturePair]]]:
-    """What a target is, its explanation, and the pairs that it was read from, whose files last as long as the block.
-
-    Raises:
-        SettingsError: it is no model, no name in the pool and no folder of pictures, or options do not go together.
-    """
-    from xpert.models.image_adapters import is_image_adapter
-
-    folder = Path(target).expanduser()
-    alone = [name for name, value in (("--encoder", encoder), ("--captions", captions)) if value is not None]
-    if base is None and alone:
-        raise SettingsError(f"{' and '.join(alone)} choose how a model is explained by itself: give --base too")
-    if base is not None:
-        if not is_image_adapter(folder):
-            raise SettingsError(f"{target} is no LoRA, U-Net or pipeline folder: with --base a model is explained")
-        explanation, pairs = alone_explained(
-            folder, base, encoder=encoder, captions=captions, number=number, vision=vision, device=device,
-            on_progress=on_progress,
-        )  # fmt: skip
-        yield "model", explanation, pairs
-        return
-    place = pool or EMBEDDED_IMAGE_POOL
-    from xpert.opening import open_picture_explainer
-
-    explainer = open_picture_explainer(place, device=device)
-    if is_image_adapter(folder):
-        explanation = explainer.explain_adapter(folder, on_progress=on_progress)
-        yield "model", explanation, explainer.prober.adapter_pairs(folder)
-    elif folder.exists():
-        columns = {"image_column": "image", "caption_column": "text", "split": "train"}
-        with person_pictures(target, columns, vision, samples, device, on_progress) as pictures:
-            explanation = explainer.explain_pictures(pictures, on_progress=on_progress)
-            yield "person", explanation, explainer.person_pairs(pictures)
-    else:
-        with reading(place) as opened:
-            record, adapter = opened.get(target), opened.adapter_path(target)
-        found = record.explanation or explainer.explain_adapter(adapter, on_progress=on_progress)
-        yield "pool", found, explainer.prober.adapter_pairs(adapter, on_progress)
+    opened = open_pictures(data, **options.columns, need_captions=options.vision is None, on_progress=on_progress)
+    with picture_files(opened, limit=options.samples or PERSON_SAMPLES, fill=options.vision is not None) as pictures:
+        yield with_captions(pictures, options.vision, device=options.device, on_progress=on_progress)
 
 
 def alone_explained(
@@ -205,60 +271,3 @@ def alone_explained(
     if proposer is not None:
         proposer.close()
     return explanation, prober.adapter_pairs(folder)
-
-
-def merge_plan(
-    parents: Sequence[str],
-    for_pictures: str | None,
-    most: int,
-    pool: Path | None,
-    base: str | None,
-    vision: str | None,
-    samples: int,
-    device: str,
-    columns: Mapping[str, Any],
-    on_progress: Progress,
-) -> tuple[dict[str, tuple[Path, float]], Path, str]:
-    """Parents with their weights, the folder of the base, and its name.
-
-    Raises:
-        SettingsError: neither parents nor pictures, both, a weight that is no number, or nothing that fits.
-    """
-    from xpert.models.pipelines import resolve_pipeline
-
-    if bool(parents) == (for_pictures is not None):
-        raise SettingsError("give models with weights, such as red=0.6 striped=0.5, or --for PICTURES: one of the two")
-    place = pool or EMBEDDED_IMAGE_POOL
-    name = base or base_of_pool(place)
-    folder = resolve_pipeline(name)
-    with reading(place) as opened:
-        if for_pictures is None:
-            weights = dict(_weighed(text) for text in parents)
-        else:
-            from xpert.device.pictures import select_for_pictures
-            from xpert.merging.weights import combine
-            from xpert.opening import open_picture_explainer
-
-            explainer = open_picture_explainer(place, device=device)
-            with person_pictures(for_pictures, columns, vision, samples, device, on_progress) as pictures:
-                selection = select_for_pictures(pictures, opened, explainer, on_progress=on_progress)
-            weights = combine(selection.person, opened.list(), most=most).weights
-            if not weights:
-                raise SettingsError(
-                    f"nothing in {place} lies nearer to these pictures than the base: start from the base"
-                )
-        plan = {
-            parent: (Path(parent).expanduser() if Path(parent).is_dir() else opened.adapter_path(parent), weight)
-            for parent, weight in weights.items()
-        }
-    return plan, folder, lasting_name(name)
-
-
-def _weighed(text: str) -> tuple[str, float]:
-    name, mark, number = text.rpartition("=")
-    try:
-        if not (name and mark):
-            raise ValueError
-        return name, float(number)
-    except ValueError:
-        raise SettingsError(f"{text!r} names no model with a weight: write NAME=WEIGHT, such as red=0.6") from None
