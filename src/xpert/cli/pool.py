@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xpert.cli.image_options import CaptionSource, Vision
 from xpert.cli.options import Base, Device, Json, Pool, Quiet
 from xpert.embedded import EMBEDDED_IMAGE_POOL, EMBEDDED_POOL
 
@@ -75,16 +75,19 @@ def add(
     quiet: Quiet = False,
 ) -> None:
     """Check an adapter, explain it and publish it in a pool."""
+    from xpert.cli.image_pools import has_space
     from xpert.cli.sources import adapter_folder, base_folder, base_of, lasting_name, writing
     from xpert.cli.terminal import Terminal
     from xpert.errors import SettingsError
+    from xpert.models.image_adapters import is_image_adapter
 
     terminal, folder = Terminal(json, quiet), adapter_folder(adapter)
-    with writing(pool) as opened, terminal.progress() as progress:
+    pictures = is_image_adapter(folder)
+    with writing(pool) as opened, terminal.progress(pictures=pictures) as progress:
         model = base or base_of(opened)
         if model is None:
             raise SettingsError("this pool does not know its base yet: give --base MODEL")
-        explain = _explaining(opened, device, progress) if _has_space(opened) else None
+        explain = _explaining(opened, device, progress) if has_space(opened) else None
         record = opened.add(
             folder,
             base_folder=base_folder(model, folder),
@@ -97,7 +100,7 @@ def add(
     if not json:
         from xpert.reporting.bars import record_view
 
-        terminal.show(record_view(record))
+        terminal.show(record_view(record, of="pictures" if pictures else "texts"))
 
 
 @app.command("list")
@@ -123,17 +126,19 @@ def show(
     json: Json = False,
 ) -> None:
     """Show the facts and the explanation of a pLLM."""
+    from xpert.cli.image_pools import of_pictures
     from xpert.cli.sources import reading
     from xpert.cli.terminal import Terminal
 
     terminal = Terminal(json)
     with reading(pool) as opened:
         record = opened.get(name)
+        pictures = record.explanation is not None and of_pictures(opened)
     terminal.emit(record)
     if not json:
         from xpert.reporting.bars import record_view
 
-        terminal.show(record_view(record))
+        terminal.show(record_view(record, of="pictures" if pictures else "texts"))
 
 
 @app.command()
@@ -186,8 +191,16 @@ def reindex(
     clip: Annotated[
         str | None, typer.Option("--clip", metavar="MODEL", help="For image models: the CLIP that reads pictures.")
     ] = None,
-    captions: CaptionSource = None,
-    number: Annotated[
+    captions: Annotated[
+        str | None,
+        typer.Option(
+            "--captions",
+            metavar="SOURCE",
+            help="For image models: what is painted: a file, xpert/captions or a hub dataset; at first the base's own, "
+            "else xpert/captions.",
+        ),
+    ] = None,
+    num_sample: Annotated[
         int | None, typer.Option("--num-sample", min=1, help="For image models: captions that are painted.")
     ] = None,
     steps: Annotated[
@@ -196,7 +209,14 @@ def reindex(
     guidance: Annotated[
         float | None, typer.Option("--guidance", min=0, help="For image models: guidance scale; 7.5 at first.")
     ] = None,
-    vision: Vision = None,
+    vision: Annotated[
+        str | None,
+        typer.Option(
+            "--vision",
+            metavar="MODEL",
+            help="For image models: the vision-language model that proposes words; 'none': a vocabulary does.",
+        ),
+    ] = None,
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
@@ -206,21 +226,23 @@ def reindex(
     A pool without a space needs --base and either --summarizer or --encoder, for image models --clip; otherwise what is
     not given stays.
     """
+    from xpert.cli.image_pools import PictureOptions, of_pictures, picture_setup, refuse_other_kind
     from xpert.cli.sources import writing
     from xpert.cli.terminal import Terminal
 
-    terminal = Terminal(json, quiet)
-    with writing(pool) as opened, terminal.progress() as progress:
-        from xpert.opening import rebuild
+    terminal, painted = Terminal(json, quiet), PictureOptions(clip, captions, num_sample, steps, guidance, vision)
+    read = {"summarizer": summarizer, "encoder": encoder, "rewriter": rewriter, "exact_words": exact_words}
+    with writing(pool) as opened:
+        pictures = of_pictures(opened, base)
+        refuse_other_kind(pictures, read, asdict(painted))
+        if pictures:
+            setup = picture_setup(opened, base, painted)
+        else:
+            setup = _setup(opened, base, summarizer, encoder, rewriter, exact_words)
+        with terminal.progress(pictures=pictures) as progress:
+            from xpert.opening import rebuild
 
-        built = rebuild(
-            opened,
-            _picture_setup(opened, base, clip, captions, number, steps, guidance, vision)
-            if _of_pictures(opened, clip)
-            else _setup(opened, base, summarizer, encoder, rewriter, exact_words),
-            device=device,
-            on_progress=progress.stage,
-        )
+            built = rebuild(opened, setup, device=device, on_progress=progress.stage)
         records = opened.list()
     cosine = built.calibration.cosine_held_out if built.calibration else None
     words = list(built.space.words)
@@ -245,12 +267,6 @@ def _explaining(pool: OpenPool, device: str, progress: Progress) -> Callable[[Pa
     return explain
 
 
-def _has_space(pool: OpenPool) -> bool:
-    from xpert.pool.setup import SETUP_FILE
-
-    return pool.folder is not None and (pool.folder / SETUP_FILE).is_file()
-
-
 def _setup(
     pool: OpenPool,
     base: str | None,
@@ -260,6 +276,7 @@ def _setup(
     exact_words: int | None,
 ) -> PoolSetup:
     """The setup of a pool with what the options change."""
+    from xpert.cli.image_pools import has_space
     from xpert.cli.sources import base_of, lasting_name
     from xpert.errors import SettingsError
     from xpert.pool.setup import PoolSetup, read_setup
@@ -267,7 +284,7 @@ def _setup(
     if summarizer is not None and encoder is not None:
         raise SettingsError("--summarizer and --encoder name two readers of texts: give one of them")
     assert pool.folder is not None
-    known: dict[str, Any] = read_setup(pool.folder).model_dump() if _has_space(pool) else {"base": base_of(pool)}
+    known: dict[str, Any] = read_setup(pool.folder).model_dump() if has_space(pool) else {"base": base_of(pool)}
     if base is not None:
         known |= {"base": lasting_name(base), "base_revision": None}
     if summarizer is not None:
@@ -284,48 +301,3 @@ def _setup(
     if known["summarizer_kind"] == "encoder" and known.get("rewriter") == "summarizer":
         raise SettingsError("a sentence encoder cannot rewrite texts: give --rewriter base")
     return PoolSetup(**known)
-
-
-def _of_pictures(pool: OpenPool, clip: str | None) -> bool:
-    """Whether a pool is, or is to become, one of image models."""
-    from xpert.pool.setup import read_setup
-
-    assert pool.folder is not None
-    return clip is not None or (_has_space(pool) and read_setup(pool.folder).pictures is not None)
-
-
-def _picture_setup(
-    pool: OpenPool,
-    base: str | None,
-    clip: str | None,
-    captions: str | None,
-    number: int | None,
-    steps: int | None,
-    guidance: float | None,
-    vision: str | None,
-) -> PoolSetup:
-    """The setup of a pool of image models with what the options change."""
-    from xpert.cli.sources import base_of, lasting_name
-    from xpert.errors import SettingsError
-    from xpert.pool.setup import PictureSetup, PoolSetup, read_setup
-    from xpert.probing.captions import captions_for
-
-    assert pool.folder is not None
-    known = read_setup(pool.folder) if _has_space(pool) else None
-    model = base or (known.base if known else base_of(pool))
-    reader = clip or (known.summarizer if known else None)
-    if model is None or reader is None:
-        raise SettingsError("this pool has no space yet: give --base PIPELINE and --clip MODEL")
-    old = known.pictures if known else None
-    asked = old.captions if old and captions is None and number is None else captions_for(model, captions, number)
-    changed = {
-        "steps": steps,
-        "guidance_scale": guidance,
-        "vision": None if vision is None else lasting_name(vision),
-    }
-    kept = old.model_dump(exclude={"captions"}) if old else {}
-    pictures = PictureSetup(captions=asked, **(kept | {k: v for k, v in changed.items() if v is not None}))
-    return PoolSetup(
-        base=lasting_name(model), summarizer_kind="clip", summarizer=lasting_name(reader), rewriter="base",
-        exact_words=0, pictures=pictures,
-    )  # fmt: skip
