@@ -136,6 +136,14 @@ def test_an_empty_pool_is_of_what_its_base_is(studio: Studio, tmp_path: Path) ->
         assert not of_pictures(opened) and not of_pictures(opened, "xpert/base")
 
 
+def test_a_base_with_few_captions_is_asked_those(studio: Studio, tmp_path: Path) -> None:
+    from xpert.cli.image_explained import _usual_number
+
+    (tmp_path / "captions.txt").write_text("a circle\na star\n")
+    assert _usual_number(str(tmp_path), None) == _usual_number("a/base", str(tmp_path / "captions.txt")) == 2
+    assert _usual_number("a/base", None) == _usual_number("a/base", "a/dataset") == 50
+
+
 def test_where_no_word_is_proposed_for_pictures_the_way_out_is_one_for_pictures() -> None:
     from xpert.building import _no_words
 

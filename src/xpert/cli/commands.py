@@ -12,6 +12,7 @@ _USUAL: Mapping[str, object] = {
     "image_column": "image",
     "caption_column": "text",
     "split": "train",
+    "format": "auto",
 }
 
 

@@ -35,6 +35,7 @@ def explain(
     columns: Mapping[str, Any],
 ) -> None:
     """Say in words, with numbers, what sets an adapter or a person apart from the base model."""
+    from xpert.cli.commands import command_line
     from xpert.cli.sources import kind_of, page_target
     from xpert.cli.terminal import Terminal
 
@@ -51,7 +52,9 @@ def explain(
     if page is not None:
         from xpert.reporting.page import explanation_page, write_page
 
-        write_page(page, explanation_page(explanation, title=name, command=f"xpert explain {target} --html {page}"))
+        given = {"pool": pool, "samples": samples, "device": device, **columns}
+        command = command_line("explain", target, **given, html=page)
+        write_page(page, explanation_page(explanation, title=name, command=command))
         terminal.show(f"page: {page}")
 
 

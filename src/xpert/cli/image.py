@@ -88,7 +88,16 @@ def explain(
         ),
     ],
     pool: ImagePool = None,
-    base: ImageBase = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            metavar="MODEL",
+            help="Explain a model by itself, beside this base pipeline: a folder or a Hugging Face name.",
+            show_default="none: in the words of the pool",
+            rich_help_panel="Models",
+        ),
+    ] = None,
     encoder: Annotated[
         str | None, typer.Option("--encoder", metavar="MODEL", help="CLIP, with --base: a folder or a hub name.")
     ] = None,

@@ -107,12 +107,21 @@ def _alone(folder: Path, alone: AloneOptions, person: PersonOptions, on_progress
         alone.base,
         encoder=alone.encoder,
         captions=alone.captions,
-        number=alone.number or USUAL_CAPTIONS,
+        number=alone.number or _usual_number(alone.base, alone.captions),
         vision=person.vision,
         device=person.device,
         on_progress=on_progress,
     )
     return Explained("model", explanation, lambda: pairs)
+
+
+def _usual_number(base: str, captions: str | None) -> int:
+    """How many captions are painted where nobody says: 50, or all of a shorter list."""
+    from xpert.probing.captions import captions_for
+
+    if captions is not None and not Path(captions).expanduser().is_file():
+        return USUAL_CAPTIONS
+    return min(USUAL_CAPTIONS, len(captions_for(base, captions)))
 
 
 def _of_pool(name: str, place: Path, person: PersonOptions, on_progress: Progress) -> Explained:

@@ -25,6 +25,7 @@ def select(
 
     No candidate is loaded or run. To start from the base is an answer too: the exit code is 0.
     """
+    from xpert.cli.commands import command_line
     from xpert.cli.sources import page_target, person_samples, pool_folder, reading
     from xpert.cli.terminal import Terminal
 
@@ -46,5 +47,7 @@ def select(
     if page is not None:
         from xpert.reporting.page import selection_page, write_page
 
-        write_page(page, selection_page(selection, records, title=name, command=f"xpert select {data} --html {page}"))
+        given = {"pool": pool, "samples": samples, "device": device, **columns}
+        command = command_line("select", data, **given, html=page)
+        write_page(page, selection_page(selection, records, title=name, command=command))
         terminal.show(f"page: {page}")
