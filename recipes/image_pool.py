@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from pictures import STYLES, write_dataset
+from pictures import NAMED, STYLES, write_dataset
 from xpert.data.pictures import open_pictures
 from xpert.models.pipelines import resolve_pipeline
 from xpert.models.reference import ModelReference
@@ -62,7 +62,7 @@ def main() -> None:
         write_people(args.people)
     pool = open_pool(args.out)
     with tempfile.TemporaryDirectory() as scratch:
-        for style in STYLES:
+        for style in NAMED:
             folder = Path(scratch) / style
             tune_style(args.base, style, folder, args.seed)
             note = f"{PICTURES} drawn pictures, {SETTINGS.max_steps} steps"
