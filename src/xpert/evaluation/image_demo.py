@@ -27,7 +27,7 @@ from xpert.reporting.markup import Markup
 from xpert.selecting import select
 
 SINGLE, MIXED = "ada", "iris"
-EXPLAINED = 4
+EXPLAINED = ("golden", "dark", "striped", "noisy")
 SHOWN_PAIRS = 6
 
 
@@ -71,7 +71,7 @@ def run_image_demo(
     out: Path,
     *,
     people: tuple[str, str] = (SINGLE, MIXED),
-    explained: int = EXPLAINED,
+    explained: tuple[str, ...] = EXPLAINED,
     on_progress: Progress | None = None,
 ) -> tuple[ImageDemoResult, list[Shown]]:
     """Explain some of the pool anew, select for a person of one style, select and merge for one of two.
@@ -79,7 +79,7 @@ def run_image_demo(
     Args:
         out: folder for the merged adapter; must be free.
         people: names of two sample people.
-        explained: models that are explained anew.
+        explained: names of models that are explained anew.
         on_progress: called with (stage, done, total).
 
     Returns:
@@ -95,7 +95,7 @@ def run_image_demo(
     with open_pool(EMBEDDED_IMAGE_POOL, read_only=True) as pool:
         explainer = open_picture_explainer(EMBEDDED_IMAGE_POOL)
         records = pool.list()
-        shown = _models(pool, explainer, _telling(records, explained), on_progress)
+        shown = _models(pool, explainer, explained, on_progress)
         again = {one.name: one.explanation for one in shown}
         single, first = _person(people[0], explainer, records, on_progress)
         mixed, second = _person(people[1], explainer, records, on_progress)
@@ -118,12 +118,6 @@ def run_image_demo(
         seconds=time.perf_counter() - began,
     )
     return result, [*shown, first, second]
-
-
-def _telling(records: Sequence[PoolRecord], count: int) -> list[str]:
-    """Every few of the pool, so that those shown are of many kinds."""
-    names = [record.name for record in records]
-    return names[:: max(1, len(names) // count)][:count]
 
 
 def _models(pool: Pool, explainer: PictureExplainer, names: Sequence[str], on_progress: Progress | None) -> list[Shown]:
