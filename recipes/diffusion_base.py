@@ -197,6 +197,7 @@ def save(
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder)
+    (folder / "painting.json").write_text(json.dumps({"steps": 15, "guidance_scale": 2.5}) + "\n", encoding="utf-8")
     (folder / "captions.txt").write_text("\n".join(plain_captions(50)) + "\n", encoding="utf-8")
 
 

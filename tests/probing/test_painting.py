@@ -12,10 +12,10 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
-from xpert.errors import DataError, MismatchError, ModelError, StorageError
+from xpert.errors import DamagedModelError, DataError, MismatchError, ModelError, StorageError
 from xpert.models import opened
 from xpert.models.reference import ModelReference
-from xpert.probing.pictures import PaintSettings, PictureProber, paint, save_picture
+from xpert.probing.pictures import PaintSettings, PictureProber, paint, save_picture, usual_settings
 from xpert.testing.tiny_pictures import Studio, tiny_image_lora, tiny_pipeline
 
 CAPTIONS = ("a circle on the sea", "a star on the wall", "a circle on the sea")
@@ -216,3 +216,17 @@ def test_an_interrupted_save_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         save_picture(Stopped(), tmp_path / "picture.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_base_may_say_how_it_is_painted(tmp_path: Path) -> None:
+    assert usual_settings(str(tmp_path)) == PaintSettings(50, 7.5)
+    (tmp_path / "painting.json").write_text('{"steps": 15, "guidance_scale": 2.5}')
+    assert usual_settings(str(tmp_path)) == PaintSettings(15, 2.5)
+    for wrong in (
+        '{"steps": 15}',
+        '{"steps": "15", "guidance_scale": 2.5}',
+        '{"steps": 1, "guidance_scale": 1, "x": 0}',
+    ):
+        (tmp_path / "painting.json").write_text(wrong)
+        with pytest.raises(DamagedModelError, match="two numbers, and nothing else"):
+            usual_settings(str(tmp_path))

@@ -80,6 +80,7 @@ def picture_setup(pool: Pool, base: str | None, options: PictureOptions) -> Pool
     from xpert.errors import DataError
     from xpert.pool.setup import PictureSetup, PoolSetup, read_setup
     from xpert.probing.captions import captions_for
+    from xpert.probing.pictures import usual_settings
 
     assert pool.folder is not None
     known = read_setup(pool.folder) if has_space(pool) else None
@@ -104,7 +105,11 @@ def picture_setup(pool: Pool, base: str | None, options: PictureOptions) -> Pool
         changed["guidance_scale"] = options.guidance
     if options.vision is not None:
         changed["vision"] = None if options.vision == "none" else lasting_name(options.vision)
-    pictures = old.model_copy(update=changed) if old else PictureSetup(**changed)
+    if old is None:
+        usual = usual_settings(model)
+        pictures = PictureSetup(**({"steps": usual.steps, "guidance_scale": usual.guidance_scale} | changed))
+    else:
+        pictures = old.model_copy(update=changed)
     if known is None:
         return PoolSetup(
             base=model, summarizer_kind="clip", summarizer=reader, rewriter="base", exact_words=0, pictures=pictures

@@ -245,12 +245,12 @@ def alone_explained(
     from xpert.building import explain_alone
     from xpert.models.reference import ModelReference
     from xpert.probing.captions import captions_for
-    from xpert.probing.pictures import PaintSettings, PictureProber, picture_folder
+    from xpert.probing.pictures import PaintSettings, PictureProber, picture_folder, usual_settings
     from xpert.space.basis import E_DECOMP, E_ORTHO
     from xpert.summarizing.clip import ClipSummarizer, Proposer
 
     asked = captions_for(base, captions, number)
-    usual = PaintSettings()
+    usual = usual_settings(base)
     settings = PaintSettings(steps or usual.steps, usual.guidance_scale if guidance_scale is None else guidance_scale)
     prober = PictureProber(ModelReference(base), asked, settings, kept_in or picture_folder(), device=device)
     prober.check(folder)

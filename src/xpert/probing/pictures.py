@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from xpert.errors import DataError, ModelError, StorageError
+from xpert.embedded import EMBEDDED_PIPELINES
+from xpert.errors import DamagedModelError, DataError, ModelError, StorageError
 from xpert.models.folders import sync_to_disk
 from xpert.models.generation import Progress
+from xpert.models.headers import strict_json
 from xpert.models.image_adapters import check_image_fit, inspect_image_adapter
 from xpert.models.loading import choose_device, choose_dtype
 from xpert.models.opened import LoadedPipeline, open_pipeline
@@ -31,6 +33,7 @@ from xpert.models.pipelines import check_pipeline, is_pipeline, pipeline_digest,
 from xpert.models.reference import ModelReference
 from xpert.records import PicturePair
 
+PAINTING_FILE = "painting.json"
 _SEED_BITS = 63
 
 
@@ -66,6 +69,27 @@ class PaintSettings:
             seeds.append(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> (64 - _SEED_BITS))
             seen[caption] += 1
         return seeds
+
+
+def usual_settings(base: str) -> PaintSettings:
+    """How a base is painted with where nothing else is said: by the `painting.json` in its folder, else as ever.
+
+    A small base needs it: with a guidance of 7.5 its colours turn over.
+
+    Args:
+        base: name or folder of the pipeline.
+
+    Raises:
+        DamagedModelError: the file is there and says something else than steps and guidance_scale.
+    """
+    file = EMBEDDED_PIPELINES.get(base, Path(base).expanduser()) / PAINTING_FILE
+    if not file.is_file():
+        return PaintSettings()
+    stated = strict_json(file.read_bytes(), str(file))
+    steps, guidance = stated.get("steps"), stated.get("guidance_scale")
+    if stated.keys() != {"steps", "guidance_scale"} or type(steps) is not int or not isinstance(guidance, int | float):
+        raise DamagedModelError(f"{file} must hold steps and guidance_scale, two numbers, and nothing else: mend it")
+    return PaintSettings(steps, float(guidance))
 
 
 def picture_folder() -> Path:
