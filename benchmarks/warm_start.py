@@ -8,8 +8,7 @@ really reached. From the selected pLLM: the same settings until the target. Step
 count as all steps. Samples: the training set is made smaller, 60, 45, 30, 15, 8, 4, until the target is missed.
 
 Quality: both go on until their validation loss no longer falls, then answer 30 prompts that nothing saw. Answers are
-sampled, so their scores scatter: the promise is that the mean difference over people is not below zero by more than
-1.96 standard errors, and both are in the report.
+sampled, so their scores scatter: the standard error of the difference over people stands beside it.
 """
 
 from __future__ import annotations
@@ -245,8 +244,8 @@ def main() -> None:
         ]
     promises += [
         Promise(
-            f"{key} from the selected pLLM, less that from scratch, and 1.96 standard errors",
-            quality["difference"][key] + 1.96 * quality["standard_error"][key],
+            f"{key} from the selected pLLM, less that from scratch",
+            quality["difference"][key],
             at_least=0.0,
         )
         for key in SCORES
