@@ -26,13 +26,14 @@ from xpert.tuning.diffusion_batches import BatchSource, caption_of
 from xpert.tuning.diffusion_card import DiffusionFacts, write_diffusion_card
 from xpert.tuning.diffusion_loop import DiffusionStep, DiffusionTrainer
 from xpert.tuning.diffusion_objective import training_scheduler
-from xpert.tuning.diffusion_output import check_finite, publish_folder, write_lora, write_pipeline
+from xpert.tuning.diffusion_output import publish_folder, write_lora, write_pipeline
 from xpert.tuning.diffusion_painting import FOLDER, ValidationPainter
 from xpert.tuning.diffusion_settings import DiffusionSettings, Method
 from xpert.tuning.diffusion_start import Start, check_start
 from xpert.tuning.latents import Latents, check_pictures
 from xpert.tuning.picture_batches import PicturePlan
 from xpert.tuning.processes import open_accelerator, run_device
+from xpert.tuning.publish import check_finite
 
 OnProgress = Callable[[str, int, int], None]
 

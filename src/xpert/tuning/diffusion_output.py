@@ -12,9 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from xpert.errors import ModelError
 from xpert.models.folders import check_free, sync_to_disk
 from xpert.models.headers import strict_json
 from xpert.models.image_adapters import LORA_WEIGHTS
@@ -108,17 +105,6 @@ def publish_folder(out: Path, write: Callable[[Path], None], card: str, validati
             sync_to_disk(out.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-
-
-def check_finite(unet: Any) -> None:
-    """See that what was trained holds finite numbers.
-
-    Raises:
-        ModelError: it does not.
-    """
-    for name, parameter in unet.named_parameters():
-        if parameter.requires_grad and not torch.isfinite(parameter).all():
-            raise ModelError(f"{name} holds numbers that are not finite: use a lower learning_rate")
 
 
 def _write_json(path: Path, value: object) -> None:

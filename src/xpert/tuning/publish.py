@@ -29,9 +29,7 @@ def publish(model: Any, out: Path, card: str) -> None:
         ModelError: the adapter holds numbers that are not finite.
         SettingsError: `out` is taken.
     """
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad and not torch.isfinite(parameter).all():
-            raise ModelError(f"{name} holds numbers that are not finite: use a lower learning_rate")
+    check_finite(model)
     config = model.peft_config["default"]
     if not isinstance(config.target_modules, str):
         config.target_modules = sorted(config.target_modules)  # the order of a set differs from run to run
@@ -51,3 +49,14 @@ def publish(model: Any, out: Path, card: str) -> None:
             sync_to_disk(out.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def check_finite(model: Any) -> None:
+    """See that what was trained holds finite numbers.
+
+    Raises:
+        ModelError: it does not.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not torch.isfinite(parameter).all():
+            raise ModelError(f"{name} holds numbers that are not finite: use a lower learning_rate")
