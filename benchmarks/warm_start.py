@@ -7,8 +7,8 @@ base until its validation loss no longer falls; its lowest loss is the target, s
 really reached. From the selected pLLM: the same settings until the target. Steps that never reach the target
 count as all steps. Samples: the training set is made smaller, 60, 45, 30, 15, 8, 4, until the target is missed.
 
-Quality: both go on until their validation loss no longer falls, then answer 30 prompts that nothing saw. Answers are
-sampled, so their scores scatter: the standard error of the difference over people stands beside it.
+Quality: both go on until their validation loss no longer falls, then answer 30 prompts that nothing saw, four times
+each. Answers are sampled, so their scores scatter: the standard error of the difference over people stands beside it.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ SETTINGS = TuningSettings(
     patience=5,
 )
 SIZES = (4, 8, 15, 30, 45)
+ANSWERS = 4
+"""To every prompt: with one the scatter of the sampling is as large as what is compared."""
 SCORES = ("bleu", "rouge1", "rougeL")
 
 
@@ -132,17 +134,23 @@ def _samples_needed(
 
 
 def _quality(job: Job, adapter: Path) -> dict[str, float]:
-    """BLEU and ROUGE of answers to prompts that neither tuning nor validation saw (0 to 1)."""
-    import sacrebleu
-    from rouge_score.rouge_scorer import RougeScorer
-
+    """BLEU and ROUGE of answers to prompts that neither tuning nor validation saw (0 to 1), means over all draws."""
     from xpert.models.generation import cut, generate
     from xpert.models.loading import load_model
 
     loaded = load_model(_reference(job, adapter), device="cpu")
     samples = job.samples[TRAIN + VALIDATION :]
-    answers = generate(loaded, [s.prompt or "" for s in samples], max_new_tokens=128, seed=job.seed)
-    truths = [cut(loaded.tokenizer, s.response, 128) for s in samples]
+    asked = [sample.prompt or "" for sample in samples] * ANSWERS
+    answers = generate(loaded, asked, max_new_tokens=128, seed=job.seed)
+    truths = [cut(loaded.tokenizer, sample.response, 128) for sample in samples]
+    draws = [_scores(answers[i : i + len(truths)], truths) for i in range(0, len(answers), len(truths))]
+    return {key: float(np.mean([one[key] for one in draws])) for key in SCORES}
+
+
+def _scores(answers: list[str], truths: list[str]) -> dict[str, float]:
+    import sacrebleu
+    from rouge_score.rouge_scorer import RougeScorer
+
     scorer = RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
     scores = [scorer.score(truth, text) for truth, text in zip(truths, answers, strict=True)]
     return {
