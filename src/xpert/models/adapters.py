@@ -9,6 +9,7 @@ merged nor compared as a difference from the base.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -142,6 +143,12 @@ def _pairs(shapes: Mapping[str, tuple[int, ...]], path: Path) -> dict[str, _Pair
     return pairs
 
 
+def adapter_key(name: str) -> tuple[str, str] | None:
+    """(layer, "A" or "B") of a tensor's name, of an embedding table's as well; None where it is none."""
+    match = _TENSOR.fullmatch(name)
+    return None if match is None else (match["module"], match["table"] or match["side"])
+
+
 def card_facts(path: Path) -> Mapping[str, Any]:
     """The `xpert` mapping of a model card; a missing or broken card says nothing."""
     import yaml
@@ -167,15 +174,37 @@ def card_digest(card: Mapping[str, Any], key: str) -> str | None:
     return value.lower() if isinstance(value, str) and _DIGEST.fullmatch(value.lower()) else None
 
 
-class _Layer(NamedTuple):
+class BaseLayer(NamedTuple):
+    """A layer of a base that can be adapted.
+
+    Attributes:
+        inputs: A is (r, inputs); of an embedding table, its words.
+        outputs: B is (outputs, r); of an embedding table, its width.
+        table: an embedding table.
+        transposed: its weight is kept as (inputs, outputs): a table, or a Conv1D as in GPT-2.
+        tied: its weight is another layer's as well.
+    """
+
     inputs: int
     outputs: int
     table: bool
+    transposed: bool
+    tied: bool
+
+
+def base_layers(folder: Path) -> dict[str, BaseLayer]:
+    """Name -> layer of a base, as its configuration says; loads no weights.
+
+    Raises:
+        MissingModelError: the base folder lacks files.
+        DamagedModelError: no model can be built from its configuration.
+    """
+    return _base_layers(folder.resolve(), model_digest(folder))
 
 
 @lru_cache(maxsize=8)
-def _base_layers(folder: Path, digest: str) -> dict[str, _Layer]:
-    """Layer -> its sizes, of a base built on torch's meta device; remembered by the base's digest."""
+def _base_layers(folder: Path, digest: str) -> dict[str, BaseLayer]:
+    """The layers of a base built on torch's meta device; remembered by the base's digest."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
@@ -189,14 +218,19 @@ def _base_layers(folder: Path, digest: str) -> dict[str, _Layer]:
             f"no language model can be built from {folder}/config.json ({type(error).__name__}: {error}): "
             "give the folder of a causal language model that transformers knows"
         ) from error
+    owners = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
     layers = {}
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear):
-            layers[name] = _Layer(module.in_features, module.out_features, False)
+            layer = BaseLayer(module.in_features, module.out_features, table=False, transposed=False, tied=False)
         elif isinstance(module, torch.nn.Embedding):
-            layers[name] = _Layer(module.num_embeddings, module.embedding_dim, True)
+            layer = BaseLayer(module.num_embeddings, module.embedding_dim, table=True, transposed=True, tied=False)
         elif isinstance(module, Conv1D):
-            layers[name] = _Layer(int(module.weight.shape[0]), int(module.weight.shape[1]), False)
+            inputs, outputs = map(int, module.weight.shape)
+            layer = BaseLayer(inputs, outputs, table=False, transposed=True, tied=False)
+        else:
+            continue
+        layers[name] = layer._replace(tied=owners[id(module.weight)] > 1)
     return layers
 
 
@@ -223,7 +257,7 @@ def check_fit(facts: AdapterFacts, base_folder: Path) -> None:
             f"adapter {facts.folder} was tuned with tokenizer {facts.tokenizer_digest[:12]}…, {base_folder} has "
             f"{own[:12]}…: the same text would become other tokens; give the tokenizer that it was tuned with"
         )
-    layers = _base_layers(base_folder.resolve(), base)
+    layers = base_layers(base_folder)
     differences = _differences(facts, layers)
     if differences:
         more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
@@ -233,7 +267,7 @@ def check_fit(facts: AdapterFacts, base_folder: Path) -> None:
         )
 
 
-def _differences(facts: AdapterFacts, layers: Mapping[str, _Layer]) -> list[str]:
+def _differences(facts: AdapterFacts, layers: Mapping[str, BaseLayer]) -> list[str]:
     """One sentence for everything that does not fit, in the order in which a person would look."""
     found = [
         f"it targets {target!r}, which the base does not have"

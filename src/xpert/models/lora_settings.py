@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from xpert.errors import DamagedModelError
 from xpert.models.headers import strict_json
@@ -36,9 +36,11 @@ class LoraSettings:
     Attributes:
         base_name: what it calls the base.
         rank: rank r of layers that `rank_pattern` does not name.
-        alpha: scale of layers that alpha_pattern does not name.
+        alpha: of layers that `alpha_pattern` does not name.
         target_modules: sorted names, or ends of names, of the adapted layers.
         rank_pattern: name of a layer, or its end -> rank.
+        alpha_pattern: name of a layer, or its end -> alpha.
+        rank_stabilized: B A is scaled by alpha / sqrt(r) (rsLoRA) in place of alpha / r.
         excluded: layers that are left out although `target_modules` names them.
         blocks: numbers of the adapted blocks; None: all.
     """
@@ -48,15 +50,20 @@ class LoraSettings:
     alpha: float
     target_modules: tuple[str, ...]
     rank_pattern: dict[str, int] = field(default_factory=dict)
+    alpha_pattern: dict[str, float] = field(default_factory=dict)
+    rank_stabilized: bool = False
     excluded: tuple[str, ...] = ()
     blocks: tuple[int, ...] | None = None
 
     def rank_of(self, module: str) -> int:
         """Rank of one layer, as peft reads `rank_pattern`."""
-        for pattern, rank in self.rank_pattern.items():
-            if re.match(rf"(.*\.)?({pattern})$", module):
-                return rank
-        return self.rank
+        return _by_pattern(self.rank_pattern, module, self.rank)
+
+    def scale_of(self, module: str) -> float:
+        """What B A of one layer is multiplied by: alpha / r, or alpha / sqrt(r)."""
+        rank = self.rank_of(module)
+        alpha = _by_pattern(self.alpha_pattern, module, self.alpha)
+        return alpha / (math.sqrt(rank) if self.rank_stabilized else rank)
 
     def adapts(self, module: str) -> bool:
         """True when the layer of this name is to be adapted, as peft decides it."""
@@ -66,6 +73,16 @@ class LoraSettings:
             return True
         block = re.match(r".*?\.[^.]*\.(\d+)\.", module)
         return block is not None and int(block[1]) in self.blocks
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _by_pattern(patterns: Mapping[str, _Number], module: str, otherwise: _Number) -> _Number:
+    for pattern, value in patterns.items():
+        if re.match(rf"(.*\.)?({pattern})$", module):
+            return value
+    return otherwise
 
 
 def named(module: str, names: tuple[str, ...]) -> bool:
@@ -114,11 +131,15 @@ def read_lora_settings(path: Path) -> LoraSettings:
         return dict(given)
 
     alpha, blocks, ranks = config.get("lora_alpha"), config.get("layers_to_transform"), pattern("rank_pattern")
-    pattern("alpha_pattern")
+    alphas, stabilized = pattern("alpha_pattern"), config.get("use_rslora") or False
     if not _is_rank(config.get("r")):
         raise refuse("r", "the rank must be a whole number >= 1")
-    if not isinstance(alpha, int | float) or not abs(alpha) < 2**31 or not math.isfinite(alpha):
+    if not _is_alpha(alpha):
         raise refuse("lora_alpha", "it must be a finite number")
+    if not all(_is_alpha(value) for value in alphas.values()):
+        raise refuse("alpha_pattern", "every alpha must be a finite number")
+    if not isinstance(stabilized, bool):
+        raise refuse("use_rslora", "it must be true or false")
     if not all(_is_rank(value) for value in ranks.values()):
         raise refuse("rank_pattern", "every rank must be a whole number >= 1")
     blocks = [blocks] if isinstance(blocks, int) else blocks or []
@@ -130,9 +151,11 @@ def read_lora_settings(path: Path) -> LoraSettings:
     return LoraSettings(
         base_name=base if isinstance(base, str) else "",
         rank=config["r"],
-        alpha=float(alpha),
+        alpha=float(config["lora_alpha"]),
         target_modules=targets,
         rank_pattern=ranks,
+        alpha_pattern=alphas,
+        rank_stabilized=stabilized,
         excluded=names("exclude_modules"),
         blocks=tuple(blocks) or None,
     )
@@ -145,6 +168,10 @@ def _short(value: object) -> str:
 
 def _is_rank(value: object) -> bool:
     return type(value) is int and 0 < value < 2**31
+
+
+def _is_alpha(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < 2**31 and math.isfinite(value)
 
 
 def _refuse_more_than_lora(config: Mapping[str, Any], path: Path) -> None:
