@@ -12,11 +12,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from xpert.errors import DamagedModelError, MissingModelError
+from xpert.errors import DamagedModelError
 from xpert.merging.cards import Merged, merged_card
 from xpert.merging.lora import Lora, LoraParent, merge_loras
 from xpert.merging.methods import Recipe
 from xpert.merging.parents import check_distinct, check_rank, check_sum, check_weights
+from xpert.merging.stored import unreadable
 from xpert.models.adapters import (
     CARD,
     WEIGHTS,
@@ -101,7 +102,7 @@ def read_lora(facts: AdapterFacts) -> Lora:
     try:
         tensors = load_file(file)
     except OSError as error:
-        raise MissingModelError(f"{file} cannot be read ({error.strerror or error}): check path and rights") from error
+        raise unreadable(file, error) from error
     except SafetensorError as error:
         raise DamagedModelError(f"{file} cannot be read ({error}): download or save it again") from error
     sides: dict[str, dict[str, torch.Tensor]] = {}

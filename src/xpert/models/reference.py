@@ -17,7 +17,7 @@ from xpert.embedded import EMBEDDED_MODELS
 from xpert.errors import MissingModelError
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json")
-_TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,4 +168,4 @@ def tokenizer_digest(folder: Path) -> str:
     if tokenizer.is_file():
         kept = {k: v for k, v in json.loads(tokenizer.read_text("utf-8")).items() if k not in ("padding", "truncation")}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-    return folder_digest(folder, _TOKENIZER)
+    return folder_digest(folder, TOKENIZER_FILES)
