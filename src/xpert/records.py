@@ -206,3 +206,19 @@ class Combination(Record):
     distance: float
     gain: float
     coordinates: tuple[float, ...]
+
+
+class MeasuredCombination(Record):
+    """A merge that was made and explained.
+
+    Attributes:
+        plan: its weights, with what was predicted of them.
+        measured: the explanation of the merge.
+        distance: ||cu - c||, measured, in units of a full style; the plan has the predicted one.
+        missing: ||zu - z||, measured: how far its words are from the person's.
+    """
+
+    plan: Combination
+    measured: Explanation
+    distance: float
+    missing: float

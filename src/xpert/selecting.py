@@ -42,7 +42,7 @@ def select(
         SpaceError: a candidate is not explained, or in another space.
     """
     own = np.asarray(person.position)
-    others = [np.asarray(_explained(record, person).position) for record in candidates]
+    others = [np.asarray(position_in(record, person)) for record in candidates]
     weights = _weights(others)
     ranking = []
     for record, other in zip(candidates, others, strict=True):
@@ -79,7 +79,12 @@ def _weights(others: Sequence[FloatArray]) -> FloatArray | float:
     return np.asarray(np.sqrt(np.maximum(spread, LEAST_SPREAD * spread.max())), dtype=np.float64)
 
 
-def _explained(record: PoolRecord, person: Explanation) -> Explanation:
+def position_in(record: PoolRecord, person: Explanation) -> tuple[float, ...]:
+    """Coordinates of a candidate along the axes that a person's explanation has; a wish has those of the words alone.
+
+    Raises:
+        SpaceError: the candidate is not explained, or in another space.
+    """
     found = record.explanation
     if found is None:
         raise SpaceError(f"pLLM {record.name!r} is not explained: run `xpert pool reindex`")
@@ -88,7 +93,7 @@ def _explained(record: PoolRecord, person: Explanation) -> Explanation:
             f"pLLM {record.name!r} is explained in space {found.digests.space[:12]}, the person in "
             f"{person.digests.space[:12]}: run `xpert pool reindex`, then explain the person again"
         )
-    return found
+    return found.position[: len(person.position)]
 
 
 def _reason(

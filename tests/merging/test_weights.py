@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xpert.errors import SettingsError, SpaceError
-from xpert.merging.weights import combine
+from xpert.merging.weights import combine, combine_at
 from xpert.records import Digests, Explanation, PoolRecord
 
 DIGESTS = Digests(base="b", summarizer="s", prompts="p", space="z")
@@ -70,7 +70,53 @@ def test_the_order_of_the_pool_does_not_matter() -> None:
 def test_what_does_not_compare_is_refused() -> None:
     with pytest.raises(SettingsError, match="give 1 or more"):
         combine(explanation(AXES[0]), POOL, most=0)
-    with pytest.raises(SpaceError, match="'x' is not explained in the person's space"):
+    with pytest.raises(SpaceError, match="'x' is not explained: run"):
         combine(explanation(AXES[0]), [record("x", None)])
     with pytest.raises(SpaceError, match="person's space"):
         combine(explanation(AXES[0]), [record("x", explanation(AXES[0], space="other"))])
+
+
+def test_two_models_that_only_together_come_near_are_found() -> None:
+    pool = [record("up", explanation(AXES[0] + AXES[1])), record("down", explanation(AXES[0] - AXES[1]))]
+    assert combine(explanation(AXES[0]), pool).weights == pytest.approx({"down": 0.5, "up": 0.5})
+
+
+def test_models_can_be_fixed_and_forbidden() -> None:
+    person = explanation(0.7 * AXES[1] + 0.4 * AXES[4])
+    assert list(combine(person, POOL, forbidden=["m1"]).weights) != ["m1", "m4"]
+    assert "m1" not in combine(person, POOL, forbidden=["m1"]).weights
+    with_another = combine(person, POOL, fixed={"m0": 0.3}).weights
+    assert with_another["m0"] == 0.3 and len(with_another) >= 2
+    assert combine(person, POOL, fixed={"m1": None}, most=1).weights == pytest.approx(
+        combine(person, [POOL[1]], cost=0.0).weights
+    )
+
+
+def test_no_part_of_a_merge_is_as_good_as_the_whole() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        person = explanation(rng.normal(size=8) * 0.6, noise=0.08)
+        found = combine(person, POOL)
+        for name in found.weights:
+            part = combine(person, [r for r in POOL if r.name in set(found.weights) - {name}])
+            assert part.distance >= found.distance + 0.08 - 1e-9
+
+
+def test_what_is_predicted_of_given_weights() -> None:
+    person = explanation(0.7 * AXES[1] + 0.4 * AXES[4])
+    found = combine_at({"m4": 0.4, "m1": 0.7}, person, POOL)
+    assert list(found.weights) == ["m1", "m4"] and found.distance == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"forbidden": ["nobody"]}, "no model 'nobody'"),
+        ({"fixed": {"m1": None}, "forbidden": ["m1"]}, "both fixed and forbidden"),
+        ({"fixed": {"m1": -1.0}}, "out of range"),
+        ({"fixed": {"m1": None, "m2": None}, "most": 1}, "at most 1"),
+    ],
+)
+def test_constraints_that_make_no_sense_are_refused(options: dict, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        combine(explanation(AXES[1]), POOL, **options)

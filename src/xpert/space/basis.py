@@ -64,10 +64,37 @@ class Space:
         """z of embeddings (d,) or (n, d), measured from the origin."""
         return decompose(self._centred(embeddings), self.vectors)
 
+    @property
+    def word_axes(self) -> int:
+        """How many of the axes, the first ones, are the span of the words."""
+        return len(orthonormal(self.vectors))
+
+    @property
+    def all_axes(self) -> FloatArray:
+        """The axes, shape (m, d): the span of the words where no others are known."""
+        return self.axes if self.axes is not None else orthonormal(self.vectors)
+
+    @property
+    def word_places(self) -> FloatArray:
+        """Coordinates of one full style of each word, shape (k, m)."""
+        return np.asarray(self.vectors @ self.all_axes.T / self.scale)
+
     def coordinates(self, embeddings: FloatArray) -> FloatArray:
         """Position along the axes, in units of a full style; (m,) or (n, m), measured from the origin."""
-        axes = self.axes if self.axes is not None else orthonormal(self.vectors)
-        return np.asarray(self._centred(embeddings) @ axes.T / self.scale)
+        return np.asarray(self._centred(embeddings) @ self.all_axes.T / self.scale)
+
+    def coefficients_at(self, coordinates: FloatArray) -> FloatArray:
+        """z of a point along the axes, or along the first of them; (k,).
+
+        Raises:
+            SpaceError: the point has more coordinates than there are axes.
+        """
+        axes = self.all_axes
+        if len(coordinates) > len(axes):
+            raise SpaceError(
+                f"a point of {len(coordinates)} coordinates is of another space: this has {len(axes)} axes"
+            )
+        return decompose(coordinates @ axes[: len(coordinates)] * self.scale, self.vectors)
 
     def with_axes(self, means: FloatArray, most: int = MOST_BEYOND) -> Space:
         """This space with axes: the words' span, and the widest directions in which pLLMs go beyond it.

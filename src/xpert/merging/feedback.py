@@ -1,0 +1,110 @@
+"""Weights of a merge, corrected by what the merge turned out to be. Knows explanations and folders.
+
+The coordinates of a merge are predicted as sum_i a_i ci. Where models act on the same layers they come out otherwise:
+one drowns the other. So the merge is measured, and its weights move by a Gauss-Newton step on the same models, so that
+its explanation says what the person's does:
+
+    a' = argmin ||J a' - (J a + zu - z(a))||, 0.05 <= a' <= 1.5.
+
+J (words, models) are the models' own coefficients at first; after every measurement it learns what the step really did
+(Broyden, A class of methods for solving nonlinear simultaneous equations, Mathematics of Computation 19, 1965). Of all
+that was measured the nearest is kept.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import lsq_linear
+
+from xpert.errors import SettingsError
+from xpert.merging.weights import LEAST_WEIGHT, MOST_WEIGHT, combine_at
+from xpert.records import Combination, Explanation, MeasuredCombination, PoolRecord
+from xpert.space.decomposition import FloatArray
+from xpert.space.distance import gap
+
+ROUNDS = 2
+Measure = Callable[[Mapping[str, float]], Explanation]
+
+
+def settle(
+    plan: Combination,
+    person: Explanation,
+    candidates: Sequence[PoolRecord],
+    measure: Measure,
+    *,
+    rounds: int = ROUNDS,
+) -> MeasuredCombination:
+    """Measure a planned merge, and correct its weights while that brings its words nearer to the person's.
+
+    Args:
+        plan: models and weights to begin with, of `combine`.
+        person: cu; or a wish.
+        candidates: records that the plan was made from.
+        measure: merges with these weights and explains the result, in the person's space.
+        rounds: corrections, at most; 0 only measures.
+
+    Returns:
+        The nearest of all weights that were measured, with its explanation.
+
+    Raises:
+        SettingsError: the plan names no models, or `rounds` is negative.
+    """
+    if not plan.weights:
+        raise SettingsError("nothing is planned to be merged: start from the base")
+    if rounds < 0:
+        raise SettingsError(f"{rounds} corrections cannot be made: give 0 or more")
+    names, own = list(plan.weights), np.array(person.coefficients)
+    words = {r.name: r.explanation.coefficients for r in candidates if r.explanation is not None}
+    slope, weights = np.array([words[name] for name in names]).T, np.array(list(plan.weights.values()))
+    best = found = _measured(plan, person, measure)
+    for _ in range(rounds):
+        here = np.array(found.measured.coefficients)
+        step = _corrected(slope, weights, own - here) - weights
+        if np.abs(step).max(initial=0.0) < 1e-3:
+            break
+        weights = weights + step
+        plan = combine_at(dict(zip(names, map(float, weights), strict=True)), person, candidates)
+        found = _measured(plan, person, measure)
+        if found.missing >= best.missing:
+            break
+        best, change = found, np.array(found.measured.coefficients) - here
+        slope = slope + np.outer(change - slope @ step, step) / (step @ step)
+    return best
+
+
+def measure_in_folder(
+    write: Callable[[Mapping[str, float], Path], object], explain: Callable[[Path], Explanation]
+) -> Measure:
+    """A measurement that merges into a folder which is gone afterwards.
+
+    Args:
+        write: merges with these weights into this folder.
+        explain: what the folder then holds.
+    """
+
+    def measure(weights: Mapping[str, float]) -> Explanation:
+        with tempfile.TemporaryDirectory(prefix="xpert-merge-") as folder:
+            write(weights, Path(folder) / "merged")
+            return explain(Path(folder) / "merged")
+
+    return measure
+
+
+def _measured(plan: Combination, person: Explanation, measure: Measure) -> MeasuredCombination:
+    measured, own = measure(plan.weights), np.asarray(person.position)
+    return MeasuredCombination(
+        plan=plan,
+        measured=measured,
+        distance=gap(own, np.asarray(measured.position)[: len(own)]),
+        missing=gap(np.array(person.coefficients), np.array(measured.coefficients)),
+    )
+
+
+def _corrected(slope: FloatArray, weights: FloatArray, missing: FloatArray) -> FloatArray:
+    aim = slope @ weights + missing
+    solved: FloatArray = lsq_linear(slope, aim, bounds=(LEAST_WEIGHT, MOST_WEIGHT), method="bvls").x
+    return solved
