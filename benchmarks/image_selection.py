@@ -8,8 +8,9 @@ nothing was tuned or chosen on: drawn anew for every seed from the small world o
 
     words       of every model the strongest word, painted and read anew
     selection   people of one style: the nearest model is that of their style
-    merging     people of two styles: models and weights are chosen, merged, painted and explained anew; the two
-                strongest words of the merge are the two styles
+    merging     people of two styles: models and weights are chosen, merged, painted and explained anew, and the
+                weights corrected by that; the two strongest words of the merge are the two styles (uncorrected: of
+                the first merge)
 """
 
 from __future__ import annotations
@@ -27,13 +28,11 @@ import numpy as np
 from common import Promise, Show, add_output_arguments, finish, guarded, progress
 
 from xpert.data.pictures import open_pictures
+from xpert.device.merging import plan_merge, settle_merge
 from xpert.device.pictures import picture_files
 from xpert.embedded import EMBEDDED_IMAGE_POOL
 from xpert.errors import SettingsError
 from xpert.explainer import PictureExplainer
-from xpert.merging.images import merge_image_adapters
-from xpert.merging.weights import combine
-from xpert.models.pipelines import resolve_pipeline
 from xpert.opening import open_picture_explainer
 from xpert.pool import Pool, open_pool
 from xpert.records import Explanation, PoolRecord
@@ -111,26 +110,27 @@ def measure_merging(
     show: Show,
 ) -> tuple[dict[str, list[float]], list[str]]:
     """Of every seed the shares of two-style people for whom words, parents and the merge's words are the two styles."""
-    found: dict[str, list[float]] = {"person": [], "parents": [], "merged": []}
-    missed, records = [], pool.list()
-    base = resolve_pipeline(explainer.prober.base.model)
+    found: dict[str, list[float]] = {"person": [], "parents": [], "uncorrected": [], "merged": []}
+    missed = []
     for seed in range(args.seeds):
         rows = []
         pairs = random.Random(seed).sample(mixed_pairs(styles), args.mixed)
         for number, pair in enumerate(pairs, 1):
             with person(args, pair, seed) as pictures:
                 own = explainer.explain_pictures(pictures)
-            plan = combine(own, records)
-            merged: Explanation | None = None
+            plan = plan_merge(own, pool)
+            first, merged = None, None
             if plan.weights:
-                with tempfile.TemporaryDirectory() as folder:
-                    parents = {name: (pool.adapter_path(name), weight) for name, weight in plan.weights.items()}
-                    merge_image_adapters(parents, base, Path(folder) / "merged")
-                    merged = explainer.explain_adapter(Path(folder) / "merged")
-            rows.append((_top_two(own) == set(pair), set(plan.weights) == set(pair), _top_two(merged) == set(pair)))
-            if not rows[-1][2]:
+                first = settle_merge(plan, own, pool, explainer, rounds=0).measured
+                settled = settle_merge(plan, own, pool, explainer)
+                plan, merged = settled.plan, settled.measured
+            tops = [_top_two(found) for found in (own, first, merged)]
+            rows.append(
+                (tops[0] == set(pair), set(plan.weights) == set(pair), tops[1] == set(pair), tops[2] == set(pair))
+            )
+            if not rows[-1][3]:
                 words = [word.word for word in merged.strongest(3)] if merged else []
-                missed.append(f"{'+'.join(pair)} (seed {seed}): merge of {plan.weights} says {words}")
+                missed.append(f"{'+'.join(pair)} (seed {seed}): merge of {dict(plan.weights)} says {words}")
             show("people of two styles", seed * args.mixed + number, args.seeds * args.mixed)
         for key, share in zip(found, np.mean(np.array(rows, dtype=float), axis=0), strict=True):
             found[key].append(float(share))

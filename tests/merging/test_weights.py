@@ -72,7 +72,7 @@ def test_what_does_not_compare_is_refused() -> None:
         combine(explanation(AXES[0]), POOL, most=0)
     with pytest.raises(SpaceError, match="'x' is not explained: run"):
         combine(explanation(AXES[0]), [record("x", None)])
-    with pytest.raises(SpaceError, match="person's space"):
+    with pytest.raises(SpaceError, match="the person in"):
         combine(explanation(AXES[0]), [record("x", explanation(AXES[0], space="other"))])
 
 

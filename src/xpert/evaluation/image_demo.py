@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xpert.data.pictures import open_pictures
+from xpert.device.merging import plan_merge, settle_merge, write_merge
 from xpert.device.pictures import picture_files
 from xpert.embedded import EMBEDDED_IMAGE_POOL, PICTURE_PEOPLE
 from xpert.errors import SettingsError
 from xpert.explainer import PictureExplainer
-from xpert.merging.images import merge_image_adapters
-from xpert.merging.weights import combine
 from xpert.models.generation import Progress
-from xpert.models.pipelines import resolve_pipeline
 from xpert.opening import open_picture_explainer
 from xpert.pool import Pool, open_pool
 from xpert.records import Combination, Explanation, PoolRecord, Record, Selection
@@ -48,7 +46,7 @@ class ImageDemoResult(Record):
         explained: of some of them, explained anew on this machine.
         single: the selection for a person of one style.
         mixed: the selection for a person of two.
-        merge: the models and weights for the second.
+        merge: the models and weights for the second, corrected by what their merge turned out to be.
         merged: the explanation of their merge, as measured; None where nothing was merged.
         seconds: of the whole demo.
     """
@@ -99,13 +97,11 @@ def run_image_demo(
         again = {one.name: one.explanation for one in shown}
         single, first = _person(people[0], explainer, records, on_progress)
         mixed, second = _person(people[1], explainer, records, on_progress)
-        plan = combine(mixed.person, records)
-        merged = None
+        plan, merged = plan_merge(mixed.person, pool), None
         if plan.weights:
-            parents = {name: (pool.adapter_path(name), weight) for name, weight in plan.weights.items()}
-            base = explainer.prober.base.model
-            merge_image_adapters(parents, resolve_pipeline(base), out, base_name=base, on_progress=on_progress)
-            merged = explainer.explain_adapter(out, on_progress=on_progress)
+            settled = settle_merge(plan, mixed.person, pool, explainer, on_progress=on_progress)
+            plan, merged = settled.plan, settled.measured
+            write_merge(plan.weights, pool, explainer, out, on_progress=on_progress)
             pairs = explainer.prober.adapter_pairs(out)
             shown.append(Shown("merged", merged, gallery(pairs, labels=("base", "merged"), most=SHOWN_PAIRS)))
     result = ImageDemoResult(

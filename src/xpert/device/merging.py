@@ -1,0 +1,121 @@
+"""When nothing fits: the few models of a pool whose sum comes nearest to a person or to a wish, merged and measured.
+
+Knows explanations, pools and folders; the same for language and for image models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from xpert.explainer import Explainer, PictureExplainer
+from xpert.merging.cards import Merged
+from xpert.merging.feedback import ROUNDS, measure_in_folder, settle
+from xpert.merging.images import merge_image_adapters
+from xpert.merging.merge import merge_models
+from xpert.merging.weights import MOST_PARENTS, combine
+from xpert.models.generation import Progress
+from xpert.models.pipelines import resolve_pipeline
+from xpert.pool.publishing import Pool
+from xpert.records import Combination, Explanation, MeasuredCombination
+
+
+@dataclass(frozen=True)
+class MergeSettings:
+    """How models are merged; the names are those of `merging.merge.merge_models`.
+
+    Args:
+        method: name in `merging.methods.METHODS`.
+        density: share of each difference that is kept, where the method has one.
+        rank: of the resulting LoRA; None: the sum of the parents' ranks.
+        seed: of what is dropped at random.
+    """
+
+    method: str = "task-arithmetic"
+    density: float = 1.0
+    rank: int | None = None
+    seed: int = 0
+
+
+def plan_merge(
+    person: Explanation,
+    pool: Pool,
+    *,
+    most: int = MOST_PARENTS,
+    fixed: Mapping[str, float | None] | None = None,
+    forbidden: Collection[str] = (),
+) -> Combination:
+    """Models and weights for a person or a wish, as `merging.weights.combine` finds them; nothing is loaded."""
+    return combine(person, pool.list(), most=most, fixed=fixed, forbidden=forbidden)
+
+
+def write_merge(
+    weights: Mapping[str, float],
+    pool: Pool,
+    explainer: Explainer | PictureExplainer,
+    out: Path,
+    settings: MergeSettings | None = None,
+    *,
+    on_progress: Progress | None = None,
+) -> Merged:
+    """Merge models of a pool into a folder.
+
+    Args:
+        weights: name in the pool -> weight.
+        pool: of language or of image models.
+        explainer: of that pool; its base is the models' base.
+        out: folder to write; must be free.
+        settings: how.
+        on_progress: called with ("merging", done, total).
+
+    Raises:
+        SettingsError, ModelError, PoolError: as merging and the pool do.
+    """
+    parents = {name: (pool.adapter_path(name), weight) for name, weight in weights.items()}
+    how = vars(settings or MergeSettings())
+    called = _called(next(record.base_name for record in pool.list() if record.name in weights))
+    if isinstance(explainer, PictureExplainer):
+        base = resolve_pipeline(explainer.prober.base.model)
+        return merge_image_adapters(parents, base, out, base_name=called, on_progress=on_progress, **how)
+    return merge_models(parents, explainer.prober.base.folder, out, base_name=called, on_progress=on_progress, **how)
+
+
+def settle_merge(
+    plan: Combination,
+    person: Explanation,
+    pool: Pool,
+    explainer: Explainer | PictureExplainer,
+    settings: MergeSettings | None = None,
+    *,
+    rounds: int = ROUNDS,
+    on_progress: Progress | None = None,
+) -> MeasuredCombination:
+    """Make a planned merge, explain it, and correct its weights by what it turned out to be.
+
+    Args:
+        plan: of `plan_merge`, with at least one model.
+        person: cu, or a wish.
+        pool: that the plan was made from.
+        explainer: of that pool.
+        settings: how models are merged.
+        rounds: corrections, at most; each merges and explains once more.
+        on_progress: called with (stage, done, total).
+
+    Raises:
+        SettingsError: the plan names no models.
+    """
+
+    def write(weights: Mapping[str, float], folder: Path) -> Merged:
+        return write_merge(weights, pool, explainer, folder, settings, on_progress=on_progress)
+
+    def explain(folder: Path) -> Explanation:
+        return explainer.explain_adapter(folder, on_progress=on_progress)
+
+    return settle(plan, person, pool.list(), measure_in_folder(write, explain), rounds=rounds)
+
+
+def _called(base: str) -> str:
+    """What a card may call a base: a hub name, or its folder's last part, since paths name their owners."""
+    folder = Path(base).expanduser()
+    return folder.resolve().name if folder.is_dir() else base
