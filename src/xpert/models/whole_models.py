@@ -139,9 +139,9 @@ def _settings(folder: Path) -> dict[str, Any]:
     return _bound(config.to_dict())
 
 
-def _bound(settings: dict[str, Any]) -> dict[str, Any]:
+def _bound(settings: dict[Any, Any]) -> dict[str, Any]:
     return {
-        key: _bound(value) if isinstance(value, dict) else value
+        str(key): _bound(value) if isinstance(value, dict) else value
         for key, value in settings.items()
-        if key not in _FREE and not key.startswith("_")
+        if key not in _FREE and not str(key).startswith("_")
     }
