@@ -22,6 +22,7 @@ from xpert.merging.adapters import targets
 from xpert.merging.lora import Lora, LoraParent, dense, merge_loras
 from xpert.merging.merge import merge_models
 from xpert.merging.methods import Recipe
+from xpert.merging.truncation import truncate_dense
 from xpert.models.adapters import WEIGHTS, base_layers, card_facts, check_fit, inspect_adapter
 from xpert.models.reference import model_digest, tokenizer_digest
 from xpert.testing.tiny import tiny_base, tiny_tokenizer
@@ -131,6 +132,20 @@ def test_other_methods_work_on_the_dense_differences(
     assert short.error == pytest.approx(distance(lora_deltas(family.base, tmp_path / "short"), wanted), abs=1e-6)
     again = merge_models(parents, family.base, tmp_path / "again", method=method, density=0.5, seed=3)
     assert inspect_adapter(again.out).digest == inspect_adapter(short.out).digest
+
+
+def test_large_layers_are_projected_at_random_but_nearly_as_near() -> None:
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(600, 20, generator=generator) @ torch.randn(20, 520, generator=generator)
+    matrix += 0.3 * torch.randn(600, 520, generator=generator)
+    state = torch.random.get_rng_state()
+    found = truncate_dense(matrix, 8, seed=1)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(found.a, truncate_dense(matrix, 8, seed=1).a)
+    assert found.lost == pytest.approx(float((matrix - found.b @ found.a).double().square().sum()), rel=1e-9)
+    best = float(torch.linalg.svdvals(matrix.double())[8:].square().sum())
+    assert best <= found.lost * (1 + 1e-6) and found.lost < best * (1 + 1e-4)
+    assert truncate_dense(torch.zeros(3, 4), 2).whole == 0
 
 
 @settings(max_examples=40, deadline=None)

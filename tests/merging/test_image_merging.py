@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from xpert.errors import DamagedModelError, MismatchError, MissingModelError, ModelError, SettingsError
 from xpert.merging.images import merge_image_adapters, read_image_lora
 from xpert.merging.lora import Lora, concatenate, dense
+from xpert.merging.methods import Recipe
 from xpert.merging.streaming import write_streamed
 from xpert.models.image_adapters import LORA_WEIGHTS, UNET_WEIGHTS, inspect_image_adapter
 from xpert.testing.tiny_pictures import Studio, tiny_image_lora, tiny_pipeline
@@ -80,6 +81,32 @@ def test_unets_stream_to_theta0_plus_the_weighted_differences(studio: Studio, tm
         expected = expected + 0.3 * added.get(name.removesuffix(".weight"), torch.zeros(()))
         torch.testing.assert_close(found[name], expected, atol=1e-6, rtol=1e-5)
     assert UNet2DConditionModel.from_pretrained(tmp_path / "merged").config.cross_attention_dim == 16
+
+
+@pytest.mark.parametrize("method", ["ties", "dare"])
+def test_other_methods_work_on_loras_and_unets(studio: Studio, tmp_path: Path, method: str) -> None:
+    loras = {"a": (studio.loras[0], 0.7), "b": (studio.loras[1], 0.4)}
+    chosen: dict[str, Any] = {"method": method, "density": 0.5, "seed": 1}
+    merged = merge_image_adapters(loras, studio.pipeline, tmp_path / "lora", rank=1000, **chosen)
+    assert merged.error < 1e-6 and f"method: {method}" in (tmp_path / "lora" / "README.md").read_text()
+    recipe, found = Recipe(method, 0.5, seed=1), deltas(tmp_path / "lora")
+    one, two = (deltas(folder) for folder, _ in loras.values())
+    digests = list(merged.digests.values())
+    for layer in one.keys() & two.keys():
+        wanted = recipe.merge(f"{layer}.weight", [one[layer], two[layer]], [0.7, 0.4], digests)
+        torch.testing.assert_close(found[layer], wanted, atol=1e-5, rtol=1e-5)
+    unets = {"o": (studio.other, 0.5), "a": (studio.loras[0], 0.7)}
+    whole = merge_image_adapters(unets, studio.pipeline, tmp_path / "unet", **chosen)
+    start, other = (load_file(p / "unet" / UNET_WEIGHTS) for p in (studio.pipeline, studio.other))
+    for name, tensor in load_file(tmp_path / "unet" / UNET_WEIGHTS).items():
+        given = {"o": other[name] - start[name], "a": one.get(name.removesuffix(".weight"))}
+        having = [key for key, delta in given.items() if delta is not None]
+        wanted = recipe.merge(
+            name, [given[key] for key in having], [unets[key][1] for key in having], [whole.digests[k] for k in having]
+        )
+        torch.testing.assert_close(tensor, start[name] + wanted, atol=1e-6, rtol=1e-5)
+    with pytest.raises(SettingsError, match="'o' is a whole U-Net, so the result has no rank"):
+        merge_image_adapters(unets, studio.pipeline, tmp_path / "no", rank=4)
 
 
 def test_the_card_names_parents_weights_and_digests(studio: Studio, tmp_path: Path) -> None:

@@ -15,8 +15,11 @@ def task_arithmetic(deltas: Iterable[torch.Tensor], weights: Sequence[float]) ->
         weights: a_i.
     """
     total: torch.Tensor | None = None
-    for delta, weight in zip(deltas, weights, strict=True):
+    rest = iter(weights)
+    for delta in deltas:  # no zip: it would keep one delta while the next is made
+        weight = next(rest)
         total = delta * weight if total is None else total.add_(delta, alpha=weight)
+        del delta
     if total is None:
         raise ValueError("no differences to add up: give at least one")
     return total

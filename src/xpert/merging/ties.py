@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
+
+_PIECE = 2**20
+"""Numbers of a tensor that are merged at once, so that what is needed on the way stays small."""
 
 
 def ties(
@@ -36,12 +38,14 @@ def trim(delta: torch.Tensor, density: float) -> torch.Tensor:
     if kept >= size:
         return delta
     flat = delta.reshape(-1)
-    magnitude = flat.abs()
-    least = float(np.partition(magnitude.numpy(), size - kept)[size - kept])
-    mask = magnitude > least
-    level = (magnitude == least).nonzero().reshape(-1)
+    magnitude = flat.abs().numpy()
+    magnitude.partition(size - kept)
+    least = float(magnitude[size - kept])
+    del magnitude
+    mask = (flat > least).logical_or_(flat < -least)
+    level = (flat == least).logical_or_(flat == -least).nonzero().reshape(-1)
     mask[level[: kept - int(mask.sum())]] = True
-    return torch.where(mask, flat, 0.0).reshape(delta.shape)
+    return (flat * mask).reshape(delta.shape)
 
 
 def agreeing(deltas: Sequence[torch.Tensor], weights: Sequence[float], *, mean: bool = False) -> torch.Tensor:
@@ -53,12 +57,14 @@ def agreeing(deltas: Sequence[torch.Tensor], weights: Sequence[float], *, mean: 
         mean: elect by the sum of the bare differences and divide by how many agree, as the paper does; without it,
             by the weighted sum, and nothing is divided, so that a model that agrees with all keeps its weight.
     """
-    votes = [delta if mean else delta * weight for delta, weight in zip(deltas, weights, strict=True)]
-    plus = sum(votes[1:], votes[0].clone()) >= 0
-    total = torch.zeros_like(votes[0])
-    count = torch.zeros_like(votes[0])
-    for vote, weight in zip(votes, weights, strict=True):
-        agrees = torch.where(plus, vote > 0, vote < 0)
-        total += torch.where(agrees, vote * weight if mean else vote, 0.0)
-        count += agrees
-    return total / count.clamp(min=1) if mean else total
+    shape, size = deltas[0].shape, deltas[0].numel()
+    factors = torch.tensor(weights, dtype=deltas[0].dtype)[:, None]
+    merged = torch.empty(size, dtype=deltas[0].dtype)
+    for first in range(0, size, _PIECE):
+        bare = torch.stack([delta.reshape(-1)[first : first + _PIECE] for delta in deltas])
+        pulls = bare * factors
+        votes = bare if mean else pulls
+        agrees = torch.where(votes.sum(0) >= 0, votes > 0, votes < 0)
+        total = (pulls * agrees).sum(0)
+        merged[first : first + _PIECE] = total / agrees.sum(0).clamp(min=1) if mean else total
+    return merged.reshape(shape)
