@@ -158,11 +158,12 @@ import datasets
 from xpert.data.pictures import open_pictures
 from xpert.models.reference import ModelReference
 from xpert.tuning import DiffusionSettings, tune_diffusion
-from xpert.tuning import diffusion_output
+from xpert.models import folders
 
 base, pictures, out, cache, settings = sys.argv[1:]
 datasets.config.HF_DATASETS_CACHE = cache
-diffusion_output.check_free = lambda out: os.kill(os.getpid(), signal.SIGKILL)
+calls = []
+folders.check_free = lambda out: calls.append(out) or len(calls) < 2 or os.kill(os.getpid(), signal.SIGKILL)
 chosen = DiffusionSettings.model_validate_json(settings)
 tune_diffusion(ModelReference(base), open_pictures(pictures), Path(out), chosen)
 """

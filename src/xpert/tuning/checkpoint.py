@@ -9,10 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from xpert.errors import DamagedModelError, SettingsError
+from xpert.models.folders import no_interrupt as no_interrupt
 from xpert.models.folders import sync_to_disk
 
 _FILE = "checkpoint.safetensors"
@@ -63,22 +61,6 @@ class Progress:
 def partial_folder(out: Path) -> Path:
     """Where the unfinished run of `out` lies: next to it."""
     return out.with_name(out.name + ".partial")
-
-
-@contextmanager
-def no_interrupt() -> Iterator[None]:
-    """Hold Ctrl-C back until the end of the block, so that what is done in it is done whole."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python interrupts the main thread only.
-        return
-    held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _frame: held.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
-        if held:
-            signal.raise_signal(signal.SIGINT)
 
 
 def save(folder: Path, progress: Progress, tensors: Mapping[str, torch.Tensor], identity: Mapping[str, str]) -> None:

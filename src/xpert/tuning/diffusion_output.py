@@ -6,17 +6,15 @@ Knows files, diffusers and peft; never sees pictures or steps.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from xpert.models.folders import check_free, sync_to_disk
+from xpert.models.folders import whole_folder
 from xpert.models.headers import strict_json
 from xpert.models.image_adapters import LORA_WEIGHTS
 from xpert.models.pipelines import INDEX, parts_of, pipeline_class, read_index
-from xpert.tuning import checkpoint
 
 _OTHER_FORMATS = ("*.bin", "*.ckpt", "*.pt", "*.msgpack", "*.onnx", "*.h5", "*.fp16.*", "*non_ema*", "*ema_only*")
 _ONE_FILE = "1TB"
@@ -85,26 +83,13 @@ def publish_folder(out: Path, write: Callable[[Path], None], card: str, validati
 
     Raises:
         SettingsError: `out` is taken.
+        StorageError: the disk refused; nothing is left.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = out.with_name(f".{out.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
-        fresh.mkdir()
+    with whole_folder(out) as fresh:
         write(fresh)
         if validation.is_dir():
             shutil.copytree(validation, fresh / validation.name, ignore=shutil.ignore_patterns(".*"))
         (fresh / "README.md").write_text(card, encoding="utf-8")
-        for path in (*fresh.rglob("*"), fresh):
-            sync_to_disk(path)
-        with checkpoint.no_interrupt():
-            check_free(out)
-            if out.exists():
-                out.rmdir()
-            os.replace(fresh, out)
-            sync_to_disk(out.parent)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _write_json(path: Path, value: object) -> None:

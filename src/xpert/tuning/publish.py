@@ -5,16 +5,13 @@ Knows files and peft; never sees samples or steps.
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from xpert.errors import ModelError
-from xpert.models.folders import check_free, sync_to_disk
-from xpert.tuning import checkpoint
+from xpert.models.folders import whole_folder
 
 
 def publish(model: Any, out: Path, card: str) -> None:
@@ -28,27 +25,15 @@ def publish(model: Any, out: Path, card: str) -> None:
     Raises:
         ModelError: the adapter holds numbers that are not finite.
         SettingsError: `out` is taken.
+        StorageError: the disk refused; nothing is left.
     """
     check_finite(model)
     config = model.peft_config["default"]
     if not isinstance(config.target_modules, str):
         config.target_modules = sorted(config.target_modules)  # the order of a set differs from run to run
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = out.with_name(f".{out.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
+    with whole_folder(out) as fresh:
         model.save_pretrained(str(fresh), save_embedding_layers=False)
         (fresh / "README.md").write_text(card, encoding="utf-8")
-        for path in (*fresh.iterdir(), fresh):
-            sync_to_disk(path)
-        with checkpoint.no_interrupt():
-            check_free(out)
-            if out.exists():
-                out.rmdir()
-            os.replace(fresh, out)
-            sync_to_disk(out.parent)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def check_finite(model: Any) -> None:
