@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-_PIECE = 2**20
+_PIECE = 2**16
 """Numbers of a tensor that are merged at once, so that what is needed on the way stays small."""
 
 
@@ -45,7 +45,7 @@ def trim(delta: torch.Tensor, density: float) -> torch.Tensor:
     mask = (flat > least).logical_or_(flat < -least)
     level = (flat == least).logical_or_(flat == -least).nonzero().reshape(-1)
     mask[level[: kept - int(mask.sum())]] = True
-    return (flat * mask).reshape(delta.shape)
+    return torch.where(mask, flat, 0.0).reshape(delta.shape)
 
 
 def agreeing(deltas: Sequence[torch.Tensor], weights: Sequence[float], *, mean: bool = False) -> torch.Tensor:
