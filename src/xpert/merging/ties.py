@@ -44,7 +44,7 @@ def trim(delta: torch.Tensor, density: float) -> torch.Tensor:
     del magnitude
     mask = (flat > least).logical_or_(flat < -least)
     level = (flat == least).logical_or_(flat == -least).nonzero().reshape(-1)
-    mask[level[: kept - int(mask.sum())]] = True
+    mask[level[: kept - int(mask.count_nonzero())]] = True
     return torch.where(mask, flat, 0.0).reshape(delta.shape)
 
 
