@@ -15,7 +15,7 @@ import torch
 from xpert.export.architecture import Architecture
 from xpert.export.decoder import COSINES, SINES
 from xpert.export.frozen import SCALE, Place, quantize, write_frozen
-from xpert.runtime.manifest import AdapterFacts, Memory
+from xpert.runtime.manifest import PACK_BELOW_BYTES, AdapterFacts, Memory
 
 OUTER = "base_model.model."
 _BASE_LAYER = ".base_layer"
@@ -67,14 +67,16 @@ def estimate_memory(of: Architecture, base: Path, adapter: AdapterFacts, int8: b
     """What a step keeps, in float32: see docs/phones.md for where the numbers come from.
 
     A block keeps of each token its input, both norms, the sum between (4 d), queries, keys, values and the
-    attention's output (2 h e + 2 k e), and three numbers for each place of the gate (3 f); of each pair of tokens one
+    attention's output (2 h e + 2 k e), and two numbers for each place of the gate (2 f); of each pair of tokens one
     number a head.
-    A quarter is added for what the allocator wastes, 64 MiB for the runtime itself, and with int8 the widest matrix.
+    A quarter is added for what the allocator wastes, 96 MiB for the runtime itself, a second copy of a base that is
+    small enough to be packed, and with int8 the widest matrix.
     """
-    block = 4 * of.width + (2 * of.heads + 2 * of.pairs) * of.head_width + 3 * of.gate_width
-    wide = 4 * max(of.vocabulary * of.width, of.gate_width * of.width) if int8 else 0
+    block = 4 * of.width + (2 * of.heads + 2 * of.pairs) * of.head_width + 2 * of.gate_width
+    size = base.stat().st_size
+    wide = 4 * max(of.vocabulary, of.gate_width) * of.width if int8 else size if size < PACK_BELOW_BYTES else 0
     return Memory(
-        fixed_bytes=base.stat().st_size + 4 * 10 * adapter.size + wide + 64 * 2**20,
+        fixed_bytes=size + 4 * 10 * adapter.size + wide + 96 * 2**20,
         token_bytes=4 * of.blocks * block * 5 // 4,
         pair_bytes=4 * of.blocks * of.heads * 5 // 4,
         label_bytes=4 * (2 * of.vocabulary + 4 * of.width),

@@ -7,7 +7,7 @@ Legend: b sequences, s tokens of each, n = b s, d width, p tokens in the cache, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -84,7 +84,7 @@ class Decoder:
     def _norm(self, x: str, name: str, width: int) -> str:
         return layers.rms_norm(self._tape, x, self._frozen.value(self._tape, name), width, self._of.epsilon)
 
-    def _linears(self, x: str, *names: str) -> list[str]:
+    def _linears(self, x: str, *names: str, again: Callable[[], str] | None = None) -> list[str]:
         tape, frozen = self._tape, self._frozen
         group = [
             Linear(
@@ -95,7 +95,7 @@ class Decoder:
             )
             for name in names
         ]
-        return layers.linears(tape, x, group)
+        return layers.linears(tape, x, group, again)
 
     def _turn(self, begin: str, end: str) -> Turn:
         tape = self._tape
@@ -125,7 +125,8 @@ class Decoder:
         x = layers.add(tape, x, made)
         inner = self._norm(x, f"{name}.post_attention_layernorm.weight", of.width)
         a, b = self._linears(inner, f"{name}.mlp.gate_proj", f"{name}.mlp.up_proj")
-        (made,) = self._linears(layers.gate(tape, a, b), f"{name}.mlp.down_proj")
+        gated, again = layers.gate(tape, a, b)
+        (made,) = self._linears(gated, f"{name}.mlp.down_proj", again=again)
         return layers.add(tape, x, made), key, value
 
     def _attention(self, name: str, x: str, block: _Block, past: tuple[str, str] | None) -> tuple[str, str, str]:

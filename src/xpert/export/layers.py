@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from xpert.export.tape import Grad, Tape
 
@@ -44,12 +45,14 @@ class Linear:
     lora: Lora | None
 
 
-def linears(tape: Tape, x: str, layers: Sequence[Linear]) -> list[str]:
+def linears(tape: Tape, x: str, layers: Sequence[Linear], again: Callable[[], str] | None = None) -> list[str]:
     """Layers that read the same rows: y_i = x W_i^T + bias_i + scale_i (x A_i^T) B_i^T.
 
     The matrices A_i are put under each other, so that x is read once for all of them. Gradients, with u_i = x A_i^T:
 
         dB_i = scale_i dy_i^T u_i,  du_i = scale_i dy_i B_i,  dA_i = du_i^T x,  dx = sum_i dy_i W_i + du_i A_i
+
+    `again` writes x anew for the backward part, where computing it twice is cheaper than keeping it.
     """
     adapted = [layer.lora for layer in layers if layer.lora is not None]
     stack, parts = _low_rank(tape, x, adapted)
@@ -81,7 +84,7 @@ def linears(tape: Tape, x: str, layers: Sequence[Linear]) -> list[str]:
         du = d_us[0] if len(d_us) == 1 else tape.op("Concat", *d_us, axis=1)
         if tape.needs(x):
             dx = tape.op("Gemm", du, stack, dx)
-        da = tape.op("Gemm", du, x, transA=1)
+        da = tape.op("Gemm", du, x if again is None else again(), transA=1)
         return [dx, *_parted(tape, da, [lora.rank for lora in adapted], axis=0), *d_bs]
 
     tape.record(outputs, [x, *(lora.a for lora in adapted), *(lora.b for lora in adapted)], rule)
@@ -134,25 +137,31 @@ def rms_norm(tape: Tape, x: str, weight: str, width: int, epsilon: float) -> str
     return out
 
 
-def gate(tape: Tape, a: str, b: str) -> str:
-    """a z b with z = sigmoid(a) (Shazeer, 2020).
+def gate(tape: Tape, a: str, b: str) -> tuple[str, Callable[[], str]]:
+    """a z b with z = sigmoid(a) (Shazeer, 2020), and what writes the same again for the backward part.
 
-    With v = dy z: db = v a, da = b (v + db - db z). The sigmoid is computed again backwards, on the same numbers in
-    another shape, so that no runtime takes it for the forward one and keeps that in memory.
+    With c = a z: db = dy c, da = b (dy z + db - db z). Sigmoid, c and output are computed again backwards, from the
+    same numbers in another shape, so that no runtime takes them for the forward ones and keeps those in memory.
     """
     out = tape.op("Mul", tape.op("Mul", a, tape.op("Sigmoid", a)), b)
 
+    @cache
+    def again() -> tuple[str, str, str]:
+        wide = tape.op("Sigmoid", tape.op("Unsqueeze", a, tape.sizes(0)))
+        z = tape.op("Squeeze", wide, tape.sizes(0))
+        c = tape.op("Mul", a, z)
+        return z, c, tape.op("Mul", c, b)
+
     def rule(grads: Sequence[Grad], sums: Sequence[Grad]) -> list[Grad]:
         assert grads[0] is not None
-        again = tape.op("Sigmoid", tape.op("Unsqueeze", a, tape.sizes(0)))
-        z = tape.op("Squeeze", again, tape.sizes(0))
+        z, c, _ = again()
+        db = tape.op("Mul", grads[0], c)
         v = tape.op("Mul", grads[0], z)
-        db = tape.op("Mul", v, a)
         bend = tape.op("Sub", tape.op("Add", v, db), tape.op("Mul", db, z))
         return [tape.plus(sums[0], tape.op("Mul", b, bend)), tape.plus(sums[1], db)]
 
     tape.record([out], [a, b], rule)
-    return out
+    return out, lambda: again()[2]
 
 
 @dataclass(frozen=True, slots=True)

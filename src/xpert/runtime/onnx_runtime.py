@@ -15,11 +15,8 @@ from xpert.errors import ModelError
 from xpert.runtime.adapters import read_own_adapter
 from xpert.runtime.generation import continued
 from xpert.runtime.interface import Answering, Batch, StepReport, StepSettings, TrainingState
-from xpert.runtime.manifest import BASE, GRAPHS, Manifest, read_manifest
+from xpert.runtime.manifest import BASE, GRAPHS, PACK_BELOW_BYTES, Manifest, read_manifest
 from xpert.runtime.stepping import check_finite, check_state, label_count, mean_loss
-
-_PACK_BELOW_BYTES = 2**28
-"""Packed weights are up to a tenth faster and take two more copies of the base: only small bases are packed."""
 
 
 class OnnxRuntime:
@@ -123,7 +120,7 @@ class OnnxRuntime:
         return self._sessions[kind]
 
     def _packs(self) -> bool:
-        return self._manifest.files[BASE].size_bytes < _PACK_BELOW_BYTES
+        return self._manifest.files[BASE].size_bytes < PACK_BELOW_BYTES
 
 
 def _open(graph: Path, threads: int, pack: bool) -> Any:
