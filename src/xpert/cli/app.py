@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xpert.cli import chat, demo, doctor, explain, image, pool, select, tuning
+from xpert.cli import chat, demo, doctor, explain, image, phone, pool, select, tuning
 from xpert.cli.resuming import Interrupted
 from xpert.errors import XpertError
 
@@ -18,7 +18,7 @@ EPILOG = (
     "Exit codes: 0 done, 1 unexpected or failed check, 2 usage or settings, 3 data, 4 model, 5 space, 6 pool, "
     "130 interrupted. XPERT_DEBUG=1 shows where an error came from."
 )
-_START, _PERSON, _POOLS = "Start here", "For a person", "For a pool"
+_START, _PERSON, _POOLS, _PHONES = "Start here", "For a person", "For a pool", "For phones"
 _EXTRAS = {
     "torch": "text",
     "transformers": "text",
@@ -29,6 +29,9 @@ _EXTRAS = {
     "datasets": "data",
     "pyarrow": "data",
     "diffusers": "image",
+    "onnx": "export",
+    "onnxruntime": "phone",
+    "tokenizers": "phone",
     "PIL": "image",
 }
 
@@ -49,6 +52,8 @@ app.command(rich_help_panel=_PERSON)(tuning.personalize)
 app.command(rich_help_panel=_PERSON)(tuning.tune)
 app.command(rich_help_panel=_PERSON)(chat.chat)
 app.add_typer(image.app, name="image", rich_help_panel=_PERSON)
+app.command(rich_help_panel=_PHONES)(phone.export)
+app.add_typer(phone.app, name="phone", rich_help_panel=_PHONES)
 app.add_typer(pool.app, name="pool", rich_help_panel=_POOLS)
 
 
