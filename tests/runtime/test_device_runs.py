@@ -173,3 +173,29 @@ def test_tokens_and_order_are_those_of_tuning(
     assert [b.input_ids.tolist() for b in evaluation_batches(ours, 5, prompt.pad)] == [
         b.input_ids.tolist() for b in held
     ]
+
+
+def test_another_adapter_of_the_base_is_a_start(
+    base: Path,
+    exported: Path,
+    train: list[Sample],
+    validation: list[Sample],
+    settings: TuningSettings,
+    tmp_path: Path,
+) -> None:
+    first = train_exported(exported, train, validation, tmp_path / "first", settings, threads=1)
+    assert first.best_loss is not None and first.initial_loss is not None
+    second = train_exported(
+        exported, train, validation, tmp_path / "second", settings, adapter=tmp_path / "first", threads=1
+    )
+    assert second.initial_loss == pytest.approx(first.best_loss, abs=1e-6)
+    plain = tune(
+        ModelReference(str(base), str(tmp_path / "first")),
+        train,
+        validation,
+        tmp_path / "plain",
+        settings,
+        device="cpu",
+    )
+    assert second.train_losses == pytest.approx(plain.train_losses, abs=1e-5)
+    assert inspect_adapter(tmp_path / "first").digest in (tmp_path / "second" / "README.md").read_text("utf-8")

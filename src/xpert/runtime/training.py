@@ -6,6 +6,7 @@ Tells the story of a run: the parts are in `manifest`, `golden`, `memory`, `toke
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from xpert.errors import SettingsError
+from xpert.models.adapters import ADAPTER_FILES
 from xpert.models.folders import check_free
-from xpert.models.reference import file_digest
+from xpert.models.reference import file_digest, folder_digest
 from xpert.records import Sample
 from xpert.runtime import checkpoint
 from xpert.runtime.adapters import read_adapter
@@ -160,7 +164,8 @@ def train_exported(
     )
     trainer.resume()
     stopped = trainer.run()
-    card = _card(out, manifest, settings, trainer, stopped, (len(learned), len(held)))
+    parents = () if adapter is None else (folder_digest(adapter, ADAPTER_FILES),)
+    card = _card(out, manifest, settings, trainer, stopped, parents, (len(learned), len(held)))
     write_adapter_folder(folder, manifest, trainer.adapter, out, card)
     checkpoint.discard(partial)
     return _result(trainer, out, stopped, difference, needed)
@@ -199,10 +204,8 @@ def _plan(learned: Sequence[Encoded], settings: TuningSettings, manifest: Manife
     )
 
 
-def _digest(vector: object) -> str:
-    import hashlib
-
-    return hashlib.sha256(memoryview(vector)).hexdigest()  # type: ignore[arg-type]
+def _digest(vector: np.ndarray) -> str:
+    return hashlib.sha256(vector.tobytes()).hexdigest()
 
 
 def _card(
@@ -211,6 +214,7 @@ def _card(
     settings: TuningSettings,
     trainer: DeviceTrainer,
     stopped: str,
+    parents: tuple[str, ...],
     counts: tuple[int, int],
 ) -> str:
     """Text of the adapter's README.md, as `xpert tune` writes it."""
@@ -220,7 +224,7 @@ def _card(
         base_model=manifest.base.name,
         base_sha256=manifest.base.sha256,
         tokenizer_sha256=manifest.base.tokenizer_sha256,
-        parents=(),
+        parents=parents,
         samples=counts[0],
         validation_samples=counts[1],
         steps=step,
