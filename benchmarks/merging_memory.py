@@ -35,7 +35,7 @@ from xpert.errors import ModelError, SettingsError
 
 SIDES = ("ours", "mergekit")
 METHODS = {"task-arithmetic": {}, "ties": {"density": 0.5}}
-MOST_TENSORS = {"task-arithmetic": lambda models: 5, "ties": lambda models: models + 4}
+MOST_TENSORS = {"task-arithmetic": lambda models: 5, "ties": lambda models: models + 5}
 """Promised: base, sum, the difference being made and what a step needs; TIES keeps all differences of a tensor."""
 MOST_APART = 1e-5
 """Promised: of numbers that are equally large, where not all are kept, each side keeps others."""
