@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +45,15 @@ def test_what_people_read(exported: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "right: losses within" in shown and "rank 4, alpha 16" in shown
     assert main(["phone", "check", str(exported / "adapter")]) == 4
     assert "give a folder that `xpert export` wrote" in capsys.readouterr().err
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from xpert.cli.app import main; "
+        "assert main(['export', '--help']) == main(['phone', 'train', '--help']) == 0; "
+        "heavy = {'torch', 'transformers', 'onnx', 'onnxruntime', 'tokenizers', 'numpy'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Threads of onnx" in done.stdout

@@ -72,7 +72,7 @@ class Answering:
 class Runtime(Protocol):
     """Trains, evaluates and generates with one exported folder.
 
-    The law, which the suite in tests/runtime holds every runtime to:
+    The law, which `xpert.testing.runtimes` holds every runtime to:
 
     - After opening, the state is the folder's own adapter, moments of zero and step 0.
     - `step` MUST take one step of AdamW on the gradient of the mean negative log likelihood over all labelled tokens of
