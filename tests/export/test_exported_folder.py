@@ -155,6 +155,11 @@ def test_templates_are_data_or_refused(template: str | None, right: bool, tmp_pa
     assert (prompt.prefix, prompt.suffix, prompt.strip, prompt.empty) == wanted
 
 
+def test_the_shortest_length(bases: Bases, tmp_path: Path) -> None:
+    export(ModelReference(str(bases("llama"))), tmp_path / "out", ExportSettings(max_length_tokens=8))
+    assert {len(ids) for batch in read_golden(tmp_path / "out").evaluation for ids in batch.input_ids} == {8}
+
+
 def test_too_short_a_length(bases: Bases, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="max_length_tokens is 4: it must be at least 8"):
         export(ModelReference(str(bases("llama"))), tmp_path / "out", ExportSettings(max_length_tokens=4))

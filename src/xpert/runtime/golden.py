@@ -19,7 +19,7 @@ from xpert.runtime.interface import Answering, Batch, Runtime, StepSettings
 from xpert.runtime.manifest import GOLDEN
 
 _TOLERANCE = 1e-4
-_ROWS, _LENGTH, _PROMPT, _ANSWER = 2, 24, 12, 6
+_ROWS, _LENGTH, _ANSWER = 2, 24, 6
 _RATES = (3e-3, 2e-3, 1e-3)
 
 
@@ -69,23 +69,23 @@ class Golden(BaseModel):
     answer: list[int]
 
 
-def golden_batches(vocabulary: int) -> list[GoldenBatch]:
-    """Two batches of unlike rows, the same for every vocabulary of that size."""
-    found = []
+def golden_batches(vocabulary: int, length_tokens: int) -> list[GoldenBatch]:
+    """Two batches of unlike rows, the same for every vocabulary of that size and every length that is not shorter."""
+    found, length = [], min(_LENGTH, length_tokens)
     for number in range(2):
         ids = [
-            [(7919 * (row + 3 * number + 1) + 104729 * place * (place + row)) % vocabulary for place in range(_LENGTH)]
+            [(7919 * (row + 3 * number + 1) + 104729 * place * (place + row)) % vocabulary for place in range(length)]
             for row in range(_ROWS)
         ]
-        rows = [row * _LENGTH + place for row in range(_ROWS) for place in range(5 + 4 * row, _LENGTH - 1 - row)]
-        targets = [ids[place // _LENGTH][place % _LENGTH + 1] for place in rows]
+        rows = [row * length + place for row in range(_ROWS) for place in range(5 + 4 * row, length - 1 - row)]
+        targets = [ids[place // length][place % length + 1] for place in rows]
         found.append(GoldenBatch(input_ids=ids, rows=rows, targets=targets))
     return found
 
 
 def make_golden(reference: Runtime) -> Golden:
     """Take the steps with the reference, and note what it shows; its state is as before then."""
-    one, two = golden_batches(reference.manifest.sizes.vocabulary)
+    one, two = golden_batches(reference.manifest.sizes.vocabulary, reference.manifest.length_tokens)
     before, steps = reference.state(), []
     for rate, batches in zip(_RATES, ([one], [one, two], [two]), strict=True):
         settings = StepSettings(rate, weight_decay=0.01, max_gradient_norm=1.0)
@@ -99,7 +99,7 @@ def make_golden(reference: Runtime) -> Golden:
                 loss=loss,
             )
         )
-    prompt = one.input_ids[0][:_PROMPT]
+    prompt = one.input_ids[0][: len(one.input_ids[0]) // 2]
     golden = Golden(
         steps=steps,
         evaluation=[one, two],
