@@ -15,7 +15,7 @@ from typing_extensions import TypeVar
 from xpert.errors import DataError, MismatchError, SpaceError
 from xpert.explaining import explain
 from xpert.models.generation import Progress
-from xpert.models.loading import LoadedModel, adapted
+from xpert.models.loading import LoadedModel, personalized
 from xpert.probing.pictures import PictureProber
 from xpert.probing.prompts import default_prompts
 from xpert.probing.text import ProbeSettings, answer, draw_samples, pair_person, pair_up
@@ -88,10 +88,10 @@ class Prober:
         return pair_up(self.prompts * self.settings.draws, self.references(on_progress), again)
 
     def adapter_pairs(self, adapter: Path, on_progress: Progress | None = None) -> list[OutputPair]:
-        """Base and pLLM side by side; the adapter is switched on and off on the base in memory."""
+        """Base and pLLM side by side; an adapter is switched on and off on the base in memory, a whole model loaded."""
         references = self.references(on_progress)
-        with adapted(self.base, adapter) as personalized:
-            responses = self._answers(personalized, 0, on_progress)
+        with personalized(self.base, adapter) as model:
+            responses = self._answers(model, 0, on_progress)
         return pair_up(self.prompts * self.settings.draws, references, responses)
 
     def _answers(self, model: LoadedModel, offset: int, on_progress: Progress | None) -> list[str]:

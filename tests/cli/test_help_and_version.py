@@ -16,6 +16,7 @@ COMMANDS = (
     ("doctor",),
     ("explain",),
     ("select",),
+    ("merge",),
     ("personalize",),
     ("tune",),
     ("chat",),
@@ -47,7 +48,7 @@ def test_help_and_version_load_no_heavy_library(arguments: tuple[str, ...]) -> N
 def test_help_lists_every_command_and_the_exit_codes(run: Any) -> None:
     done = run("--help")
     assert done.code == 0
-    for command in ("demo", "doctor", "explain", "select", "personalize", "tune", "chat", "pool"):
+    for command in ("demo", "doctor", "explain", "select", "merge", "personalize", "tune", "chat", "pool"):
         assert command in done.out
     said = " ".join(done.out.split())
     assert "0 done, 1 unexpected or failed check, 2 usage or settings, 3 data, 4 model, 5 space, 6 pool" in said

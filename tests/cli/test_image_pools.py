@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from xpert.cli.image_merging import given_plan
+from xpert.cli.image_merging import named_image_models
 from xpert.cli.image_pools import PictureOptions, of_pictures, picture_setup
 from xpert.cli.image_sources import image_base_under, start_reference
 from xpert.errors import DataError, SettingsError
@@ -71,16 +71,16 @@ def test_a_name_of_the_pool_is_never_a_folder_that_happens_to_be_here(
     (room / "red").mkdir(parents=True)
     monkeypatch.chdir(room)
     kept = pool / "artifacts"
-    assert kept in given_plan(["red=1"], pool, None).parents["red"][0].parents
+    assert kept in named_image_models(["red=1"], pool, None).parents["red"][0].parents
     shutil.copytree(studio.loras[2], room / "red", dirs_exist_ok=True)
     with pytest.raises(SettingsError, match=r"a folder here, too: write \./red"):
-        given_plan(["red=1"], pool, None)
+        named_image_models(["red=1"], pool, None)
     monkeypatch.setenv("HOME", str(room))
     for written in ("./red", "~/red"):
-        plan = given_plan([f"{written}=0.5", "dotted=1"], pool, None)
+        plan = named_image_models([f"{written}=0.5", "dotted=1"], pool, None)
         assert set(plan.parents) == {"red", "dotted"} and plan.parents["red"][0].resolve() == room / "red"
     with pytest.raises(SettingsError, match="are one model"):
-        given_plan(["./red=0.5", f"{room}/red=1"], pool, None)
+        named_image_models(["./red=0.5", f"{room}/red=1"], pool, None)
 
 
 def test_a_merge_needs_no_space_and_its_card_names_no_owner(

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import pytest
 
 from xpert.cli.progress import Progress
-from xpert.records import Explanation, Selection
+from xpert.records import Combination, Explanation, Selection
 
 FEW = ("--max-steps", "3", "--evaluate-every", "1", "--batch-size", "2", "--rank", "2")
 
@@ -47,7 +47,10 @@ def test_select_ranks_and_never_fails_for_abstaining(world: Any, run: Any, tmp_p
     done = run("select", world.data, "--pool", world.pool, "--json", "--html", page)
     assert done.code == 0
     assert done.err == ""
-    selection = Selection.model_validate(done.document)
+    selection = Selection.model_validate(
+        {name: value for name, value in done.document.items() if name not in ("merge", "predicted")}
+    )
+    assert set(done.document["predicted"]) == {"formal", "poetic"}
     assert {ranked.name for ranked in selection.ranking} == {"calm", "loud"}
     assert "Ranking" in page.read_text("utf-8")
     shown = run("select", world.data, "--pool", world.pool)
@@ -113,8 +116,9 @@ def test_personalize_selects_tunes_and_saves(world: Any, run: Any, tmp_path: Pat
     assert done.code == 0
     assert done.err == ""
     told = done.document
-    assert told["start"] in (None, "calm", "loud")
-    assert told["start_loss"] <= told["base_loss"]
+    assert told["start"] in (None, "calm", "loud", "merge")
+    assert told["losses"][told["start"] or "base"] == min(told["losses"].values())
+    assert told["tuning"]["initial_loss"] == pytest.approx(told["losses"][told["start"] or "base"], abs=1e-4)
     assert Selection.model_validate(told["selection"]).ranking
     assert (out / "adapter_config.json").is_file()
 
@@ -157,3 +161,20 @@ def test_chat_reads_questions_from_a_pipe(world: Any, run: Any, monkeypatch: pyt
     assert len(run(*line).document["answers"]) == 2
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
     assert run(*line).code == 2
+
+
+def test_personalize_tries_a_merge_and_starts_where_the_loss_is_lowest(
+    world: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Combination(weights={"calm": 0.3, "loud": -0.4}, distance=0.1, gain=0.2, coordinates=(0.0, 0.0))
+    monkeypatch.setattr("xpert.device.personalize.plan_merge", lambda person, pool: plan)
+    line = ("personalize", world.data, "--pool", world.pool, "--validation", "2", *FEW)
+    done = run(*line, "--out", tmp_path / "mine", "--json")
+    assert done.code == 0, done.err
+    told = done.document
+    assert {"base", "merge"} <= set(told["losses"])
+    assert told["start"] == (None if (best := min(told["losses"], key=told["losses"].get)) == "base" else best)
+    assert told["merge"]["weights"] == plan.weights
+    assert "merge of 0.30 calm + -0.40 loud" in run(*line, "--out", tmp_path / "again").out
+    forced = run(*line, "--out", tmp_path / "forced", "--start", "loud", "--json").document
+    assert (forced["start"], forced["merge"]) == ("loud", None)

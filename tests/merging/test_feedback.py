@@ -77,10 +77,12 @@ def test_a_merge_that_comes_out_as_predicted_is_measured_once() -> None:
 
 
 def test_a_correction_that_makes_it_worse_is_not_kept() -> None:
-    def stubborn(weights: Mapping[str, float]) -> Explanation:
-        return explained(np.array([1.2 - weights["bright"], weights["golden"], 0.2]))
-
     plan = combine(PERSON, POOL)
+
+    def stubborn(weights: Mapping[str, float]) -> Explanation:
+        first = weights["bright"] == plan.weights["bright"]
+        return explained(np.array([0.5, 0.7, 0.2]) if first else np.array([0.1, 0.7, 0.2]))
+
     assert settle(plan, PERSON, POOL, stubborn).plan == plan
 
 

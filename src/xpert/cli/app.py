@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xpert.cli import chat, demo, doctor, explain, image, phone, pool, select, tuning
+from xpert.cli import chat, demo, doctor, explain, image, merging, phone, pool, select, tuning
 from xpert.cli.resuming import Interrupted
 from xpert.errors import XpertError
 
@@ -37,7 +37,7 @@ _EXTRAS = {
 
 app = typer.Typer(
     name="xpert",
-    help="Personalize language and image models without starting from scratch: explain, select, tune.",
+    help="Personalize language and image models without starting from scratch: explain, select, merge, tune.",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
@@ -48,6 +48,7 @@ app.command(rich_help_panel=_START)(demo.demo)
 app.command(rich_help_panel=_START)(doctor.doctor)
 app.command(rich_help_panel=_PERSON)(explain.explain)
 app.command(rich_help_panel=_PERSON)(select.select)
+app.command(rich_help_panel=_PERSON)(merging.merge)
 app.command(rich_help_panel=_PERSON)(tuning.personalize)
 app.command(rich_help_panel=_PERSON)(tuning.tune)
 app.command(rich_help_panel=_PERSON)(chat.chat)

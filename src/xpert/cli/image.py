@@ -18,6 +18,7 @@ from xpert.cli.image_options import (
     Pictures,
     Vision,
 )
+from xpert.cli.merging import Most, Rounds
 from xpert.cli.options import Device, Fresh, Html, Json, Out, Quiet, Samples, grouped
 
 app = typer.Typer(no_args_is_help=True, help="Personalize image models: tune, explain, select, merge.")
@@ -48,8 +49,9 @@ def tune(
     """
     from dataclasses import asdict
 
-    from xpert.cli.image_sources import diffusion_settings, free_folder, next_command, start_reference
+    from xpert.cli.image_sources import diffusion_settings, next_command, start_reference
     from xpert.cli.resuming import resumable
+    from xpert.cli.sources import free_folder
     from xpert.cli.terminal import Terminal
 
     terminal, settings, out = Terminal(json, quiet), diffusion_settings(diffusion), free_folder(out)
@@ -121,8 +123,8 @@ def explain(
     """
     from xpert.cli.commands import command_line
     from xpert.cli.image_explained import AloneOptions, explained
-    from xpert.cli.image_sources import PersonOptions, given_here, refuse_given
-    from xpert.cli.sources import page_target
+    from xpert.cli.image_sources import PersonOptions, given_here
+    from xpert.cli.sources import page_target, refuse_given
     from xpert.cli.terminal import Terminal
 
     terminal, page = Terminal(json, quiet), page_target(html)
@@ -227,9 +229,8 @@ def merge(
     for_pictures: Annotated[
         str | None, typer.Option("--for", metavar="PICTURES", help="Choose models and weights for these pictures.")
     ] = None,
-    most: Annotated[
-        int | None, typer.Option("--most", min=1, help="Models at most, with --for.", show_default="3")
-    ] = None,
+    most: Most = None,
+    rounds: Rounds = None,
     pool: ImagePool = None,
     base: ImageBase = None,
     vision: Vision = None,
@@ -242,13 +243,15 @@ def merge(
 ) -> None:
     """Merge image models by task arithmetic: the base plus the weighted sum of their differences from it.
 
-    LoRAs become one LoRA, exactly; with a whole U-Net among them the result is a U-Net.
+    LoRAs become one LoRA, exactly; with a whole U-Net among them the result is a U-Net. With --for the merge is painted
+    and explained, and its weights are corrected by what it turned out to be.
     """
-    from dataclasses import asdict
-
-    from xpert.cli.image_merging import chosen_plan, given_plan
-    from xpert.cli.image_sources import PersonOptions, free_folder, next_command, refuse_given
+    from xpert.cli.image_merging import merge_for_pictures, named_image_models
+    from xpert.cli.image_sources import PersonOptions, next_command
+    from xpert.cli.merging import show_merge
+    from xpert.cli.sources import free_folder, refuse_given
     from xpert.cli.terminal import Terminal
+    from xpert.device.merging import MergeReport
     from xpert.errors import SettingsError
 
     terminal, person, out = Terminal(json, quiet), PersonOptions(columns, vision, samples, device), free_folder(out)
@@ -256,18 +259,23 @@ def merge(
         raise SettingsError("give models with weights, such as red=0.6 striped=0.5, or --for PICTURES: one of the two")
     if for_pictures is None:
         person.refuse("no person's pictures are read without --for: leave it out")
-        refuse_given({"most": most}, "the models are named: leave it out, or let --for choose them")
+        refuse_given({"most": most, "rounds": rounds}, "the models are named: leave it out, or let --for choose them")
+    else:
+        refuse_given({"base": base}, "models are chosen from a pool, which has its own base: leave it out")
     with terminal.progress(pictures=True) as progress:
         from xpert.merging.images import merge_image_adapters
 
         if for_pictures is None:
-            plan = given_plan(parents or [], pool, base)
+            plan = named_image_models(parents or [], pool, base)
+            report, pipeline = (
+                MergeReport(
+                    merge_image_adapters(
+                        plan.parents, plan.folder, out, base_name=plan.base_name, on_progress=progress.stage
+                    )
+                ),
+                plan.base,
+            )
         else:
-            plan = chosen_plan(for_pictures, person, most or 3, pool, base, progress.stage)
-        done = merge_image_adapters(
-            plan.parents, plan.folder, out, base_name=plan.base_name, on_progress=progress.stage
-        )
-    terminal.emit(asdict(done))
-    shown = " + ".join(f"{weight:g} {parent}" for parent, weight in done.weights.items())
-    terminal.show(f"{shown}: {out} ({'LoRA of rank ' + str(done.rank) if done.rank else 'U-Net'})")
-    terminal.show(f"next: {next_command(out, plan.base, pool)}")
+            report, pipeline = merge_for_pictures(for_pictures, out, person, most, rounds, pool, progress.stage)
+    show_merge(terminal, report)
+    terminal.show(f"next: {next_command(out, pipeline, pool)}")

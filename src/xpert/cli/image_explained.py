@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from xpert.cli.image_sources import (
-    PersonOptions,
-    Progress,
-    alone_explained,
-    image_pool,
-    person_pictures,
-    refuse_given,
-)
-from xpert.cli.sources import reading
+from xpert.cli.image_sources import PersonOptions, alone_explained, image_pool, person_pictures
+from xpert.cli.sources import Progress, reading, refuse_given
 from xpert.errors import SettingsError
 
 if TYPE_CHECKING:

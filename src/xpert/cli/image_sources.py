@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpert.cli.commands import command_line
 from xpert.cli.image_options import PICTURES
-from xpert.cli.sources import base_of, lasting_name, reading
+from xpert.cli.sources import Progress, base_of, lasting_name, reading, refuse_given
 from xpert.embedded import EMBEDDED_CLIPS, EMBEDDED_IMAGE_POOL, EMBEDDED_PIPELINES
 from xpert.errors import SettingsError
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from xpert.records import Explanation, Picture, PicturePair
     from xpert.tuning.diffusion_settings import DiffusionSettings
 
-Progress = Callable[[str, int, int], None]
 PACKAGED_PIPELINE = "xpert/diffusion"
 _BASE_MODEL = re.compile(r"""^base_model:\s*["']?([\w.-]+/[\w.-]+)["']?\s*$""", re.MULTILINE)
 _CARD_CAP_BYTES = 2**16
@@ -139,21 +138,6 @@ def image_adapter_folder(folder: Path) -> Path:
     return folder
 
 
-def free_folder(out: Path) -> Path:
-    """A folder that is to be written, checked before the work.
-
-    Raises:
-        SettingsError: it is taken, or it is where the command runs.
-    """
-    from xpert.models.folders import check_free
-
-    place = out.expanduser().resolve()
-    if place == Path.cwd() or place in Path.cwd().parents:
-        raise SettingsError(f"--out {out} is the folder that this runs in, or one around it: name a new folder")
-    check_free(place)
-    return Path(os.path.normpath(out.expanduser()))
-
-
 def next_command(out: Path, base: str, pool: Path | None) -> str:
     """What explains a model of `base`: in the words of the pool where it is for that base, else by itself."""
     from xpert.pool.setup import SETUP_FILE, read_setup
@@ -190,17 +174,6 @@ class PersonOptions:
         given = {"vision": self.vision, "samples": self.samples}
         given |= {name: value for name, value in self.columns.items() if value != usual[name]}
         refuse_given(given, why)
-
-
-def refuse_given(options: Mapping[str, object], why: str) -> None:
-    """Refuse options that would do nothing; `why` says when, and ends with the way out.
-
-    Raises:
-        SettingsError: one of them was given.
-    """
-    given = ["--" + name.replace("_", "-") for name, value in options.items() if value is not None]
-    if given:
-        raise SettingsError(f"{' and '.join(given)} would do nothing: {why}")
 
 
 def given_here(pool: Path | None) -> Path | None:

@@ -6,7 +6,7 @@ Knows folders and names; loads no model.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,8 +23,10 @@ from xpert.errors import PoolError, SettingsError
 if TYPE_CHECKING:
     from xpert.pool import Pool
     from xpert.records import Sample
+    from xpert.space.basis import Space
 
 Kind = Literal["adapter", "person", "pool"]
+Progress = Callable[[str, int, int], None]
 _ADAPTER_MARK = "adapter_config.json"
 PACKAGED_BASE = "xpert/base"
 
@@ -174,3 +176,65 @@ def base_of(pool: Pool, name: str | None = None) -> str | None:
         return read_setup(pool.folder).base
     records = [pool.get(name)] if name is not None else pool.list()[:1]
     return records[0].base_name if records else None
+
+
+def wish_space(place: Path) -> Space:
+    """The space of a pool of language models, without its models.
+
+    Raises:
+        PoolError: it has none yet.
+        SettingsError: it is a pool of image models.
+    """
+    from xpert.pool.setup import SPACE_FILE, read_setup
+    from xpert.space.storing import load_space
+
+    if read_setup(place).pictures is not None:
+        raise SettingsError(f"{place} is a pool of image models: give --pool of language models")
+    return load_space(place / SPACE_FILE)
+
+
+def is_merge_parent(folder: Path) -> bool:
+    """Whether a folder holds a LoRA adapter of a language model, or a whole one."""
+    return any((folder / name).is_file() for name in (_ADAPTER_MARK, "config.json"))
+
+
+def merge_base_under(folder: Path) -> str | None:
+    """The base that a model to be merged says it belongs to; None where a whole model does not say.
+
+    Raises:
+        MissingModelError, DamagedModelError: it cannot be read.
+    """
+    from xpert.models.reference import model_digest
+    from xpert.models.whole_models import inspect_whole_model, is_whole_model
+
+    if not is_whole_model(folder):
+        return base_under(folder)
+    packaged = EMBEDDED_MODELS[PACKAGED_BASE]
+    ours = packaged.is_dir() and inspect_whole_model(folder).base_digest == model_digest(packaged)
+    return PACKAGED_BASE if ours else None
+
+
+def free_folder(out: Path) -> Path:
+    """A folder that is to be written, checked before the work.
+
+    Raises:
+        SettingsError: it is taken, or it is where the command runs.
+    """
+    from xpert.models.folders import check_free
+
+    place = out.expanduser().resolve()
+    if place == Path.cwd() or place in Path.cwd().parents:
+        raise SettingsError(f"--out {out} is the folder that this runs in, or one around it: name a new folder")
+    check_free(place)
+    return Path(os.path.normpath(out.expanduser()))
+
+
+def refuse_given(options: Mapping[str, object], why: str) -> None:
+    """Refuse options that would do nothing; `why` says when, and ends with the way out.
+
+    Raises:
+        SettingsError: one of them was given.
+    """
+    given = ["--" + name.replace("_", "-") for name, value in options.items() if value is not None]
+    if given:
+        raise SettingsError(f"{' and '.join(given)} would do nothing: {why}")

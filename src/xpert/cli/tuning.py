@@ -99,7 +99,8 @@ def personalize(
 ) -> None:
     """Explain a person's data, choose where to start, tune from there, and save the adapter.
 
-    The choice is checked on the person's own validation samples first: where the base does better, it is the start.
+    Where several pLLMs together come nearer than any one, they are merged. The choice is checked on the person's own
+    validation samples first: where the base does better, it is the start.
     """
     from xpert.cli.resuming import resumable
     from xpert.cli.sources import person_samples, pool_folder, reading
@@ -127,9 +128,13 @@ def personalize(
     terminal.emit({**vars(done), "tuning": asdict(done.tuning), "settings": settings})
     if not json:
         from xpert.reporting.bars import explanation_view, selection_view
+        from xpert.reporting.wording import sum_of
 
         terminal.show(explanation_view(done.selection.person, title="you"), "", selection_view(done.selection, most=3))
-        terminal.show("", f"loss on your validation samples: base {done.base_loss:.3f}, start {done.start_loss:.3f}")
+        if done.merge is not None:
+            terminal.show("", f"merge of {sum_of(done.merge.weights)}, at {done.merge.distance:.2f} from you")
+        tried = ", ".join(f"{name} {loss:.3f}" for name, loss in done.losses.items())
+        terminal.show("", f"loss on your validation samples: {tried}")
     _show(terminal, done.start or "the base", done.tuning)
 
 

@@ -14,7 +14,8 @@ from xpert.merging.cards import Merged
 from xpert.merging.feedback import ROUNDS, measure_in_folder, settle
 from xpert.merging.images import merge_image_adapters
 from xpert.merging.merge import merge_models
-from xpert.merging.weights import MOST_PARENTS, combine
+from xpert.merging.weights import MOST_PARENTS, combine, combine_at
+from xpert.merging.wishes import MOST_WISHED, WISH, grant, predicted
 from xpert.models.generation import Progress
 from xpert.models.pipelines import resolve_pipeline
 from xpert.pool.publishing import Pool
@@ -38,16 +39,40 @@ class MergeSettings:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class MergeReport:
+    """A merge that was written, and what is known of it.
+
+    Attributes:
+        done: what was written.
+        plan: models and weights that were found; None where they were given.
+        predicted: word -> coefficient, strongest first, from the parents' explanations; None where one has none.
+        measured: the explanation of the result; None where nobody asked for it.
+        distance: from the person to the result, measured; None without a person or a measurement.
+    """
+
+    done: Merged
+    plan: Combination | None = None
+    predicted: dict[str, float] | None = None
+    measured: Explanation | None = None
+    distance: float | None = None
+
+
 def plan_merge(
     person: Explanation,
     pool: Pool,
     *,
-    most: int = MOST_PARENTS,
+    most: int | None = None,
     fixed: Mapping[str, float | None] | None = None,
     forbidden: Collection[str] = (),
 ) -> Combination:
-    """Models and weights for a person or a wish, as `merging.weights.combine` finds them; nothing is loaded."""
-    return combine(person, pool.list(), most=most, fixed=fixed, forbidden=forbidden)
+    """Models and weights for a person, as `merging.weights.combine` finds them; for a wish, as `merging.wishes.grant`.
+
+    Nothing is loaded. `most` is 3 for a person and 4 for a wish where it is None.
+    """
+    if person.digests.prompts == WISH:
+        return grant(person, pool.list(), most=most or MOST_WISHED, fixed=fixed, forbidden=forbidden)
+    return combine(person, pool.list(), most=most or MOST_PARENTS, fixed=fixed, forbidden=forbidden)
 
 
 def write_merge(
@@ -113,6 +138,62 @@ def settle_merge(
         return explainer.explain_adapter(folder, on_progress=on_progress)
 
     return settle(plan, person, pool.list(), measure_in_folder(write, explain), rounds=rounds)
+
+
+def make_merge(
+    plan: Combination,
+    person: Explanation,
+    pool: Pool,
+    explainer: Explainer | PictureExplainer,
+    out: Path,
+    settings: MergeSettings | None = None,
+    *,
+    explained: bool = True,
+    rounds: int = ROUNDS,
+    on_progress: Progress | None = None,
+) -> MergeReport:
+    """Settle a planned merge, and write it.
+
+    Args:
+        plan, person, pool, explainer, settings, rounds, on_progress: as `settle_merge`.
+        out: folder to write; must be free.
+        explained: False: as planned, without measuring.
+    """
+    settled = None
+    if explained:
+        settled = settle_merge(plan, person, pool, explainer, settings, rounds=rounds, on_progress=on_progress)
+        plan = settled.plan
+    return MergeReport(
+        done=write_merge(plan.weights, pool, explainer, out, settings, on_progress=on_progress),
+        plan=plan,
+        predicted=predicted(plan, explainer.space),
+        measured=None if settled is None else settled.measured,
+        distance=None if settled is None else settled.distance,
+    )
+
+
+def explain_given(
+    done: Merged,
+    pool: Pool,
+    explainer: Explainer | PictureExplainer,
+    *,
+    known: bool,
+    on_progress: Progress | None = None,
+) -> MergeReport:
+    """Explain a merge of given weights, beside what its parents predict.
+
+    Args:
+        done: what was written.
+        pool: whose space explains it.
+        explainer: of that pool.
+        known: whether the parents are the pool's own, so that something can be predicted.
+        on_progress: called with (stage, done, total).
+    """
+    measured = explainer.explain_adapter(done.out, on_progress=on_progress)
+    words = None
+    if known:
+        words = predicted(combine_at(done.weights, measured, pool.list()), explainer.space)
+    return MergeReport(done, predicted=words, measured=measured)
 
 
 def _called(base: str) -> str:

@@ -1,24 +1,28 @@
-"""The whole device story in one call: explain oneself, select, start there or from the base, tune, save.
+"""The whole device story in one call: explain oneself, select or merge, start there or from the base, tune, save.
 
 Personal data goes into arithmetic on this device and nowhere else.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from xpert.data import split_samples
+from xpert.device.merging import plan_merge, write_merge
 from xpert.explainer import PERSON_SAMPLES, Explainer
 from xpert.models.generation import Progress
-from xpert.models.loading import adapted
+from xpert.models.loading import LoadedModel, adapted
 from xpert.models.reference import ModelReference
 from xpert.pool.publishing import Pool
-from xpert.records import Sample, Selection
+from xpert.records import Combination, Sample, Selection
 from xpert.selecting import select
 from xpert.tuning import TuningResult, TuningSettings, TuningStep, tune, validation_loss
+
+MERGE = "merge"
 
 
 @dataclass(frozen=True)
@@ -26,20 +30,28 @@ class Personalized:
     """What became of a person's data.
 
     Attributes:
-        selection: where to start, and why.
-        start: name of the pLLM that tuning started from; None: the base.
-        base_loss: validation loss of the base, before tuning.
-        start_loss: validation loss of the start, before tuning.
+        selection: the nearest pLLM, and why.
+        merge: models and weights whose sum is predicted to lie nearer than any one; None: no sum of several does.
+        start: name of the pLLM that tuning started from; "merge": of the merge; None: the base.
+        losses: validation loss of every start that was tried, before tuning: "base", pLLM, "merge".
         tuning: the run.
         seconds: of everything.
     """
 
     selection: Selection
+    merge: Combination | None
     start: str | None
-    base_loss: float
-    start_loss: float
+    losses: dict[str, float]
     tuning: TuningResult
     seconds: float
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where tuning may begin: a name, None for the base, with its adapter folder."""
+
+    name: str | None
+    adapter: Path | None
 
 
 def select_for(
@@ -69,10 +81,11 @@ def personalize(
     on_progress: Progress | None = None,
     on_step: Callable[[TuningStep], None] | None = None,
 ) -> Personalized:
-    """Select, check, tune, save.
+    """Select, merge where nothing fits alone, check, tune, save.
 
-    The chosen pLLM is checked against the base on the person's own validation samples, so that a poor
-    match never hurts: where the base has the lower loss, tuning starts from the base.
+    Where several pLLMs together lie nearer than any one, by more than the noise, they are merged. What was found is
+    checked against the base on the person's own validation samples, so that a poor match never hurts: tuning starts
+    where the loss is lowest.
 
     Args:
         samples: the person's data.
@@ -94,16 +107,31 @@ def personalize(
     settings = settings or TuningSettings()
     train, held = split_samples(samples, validation=validation, seed=settings.seed)
     selection = select_for(samples, pool, explainer, limit=limit, on_progress=on_progress)
+    plan = _several(plan_merge(selection.person, pool)) if start is None else None
     base = explainer.prober.base
-    base_loss = validation_loss(base, held, max_length_tokens=settings.max_length_tokens)
-    wanted = selection.choice if start is None else (None if start == "base" else start)
-    start_loss, adapter = base_loss, None
-    if wanted is not None:
-        adapter = pool.adapter_path(wanted)
-        with adapted(base, adapter) as candidate:
-            start_loss = validation_loss(candidate, held, max_length_tokens=settings.max_length_tokens)
-        if start is None and start_loss >= base_loss:
-            wanted, adapter, start_loss = None, None, base_loss
-    reference = ModelReference(str(base.folder), None if adapter is None else str(adapter))
-    result = tune(reference, train, held, out, settings, on_step=on_step, device=str(base.device), fresh=fresh)
-    return Personalized(selection, wanted, base_loss, start_loss, result, time.perf_counter() - began)
+    with tempfile.TemporaryDirectory(prefix="xpert-merge-") as room:
+        merged = Path(room) / MERGE
+        if plan is not None:
+            write_merge(plan.weights, pool, explainer, merged, on_progress=on_progress)
+        tried = [_Start(None, None)]
+        wanted = selection.choice if start is None else (None if start == "base" else start)
+        if wanted is not None:
+            tried.append(_Start(wanted, pool.adapter_path(wanted)))
+        if plan is not None:
+            tried.append(_Start(MERGE, merged))
+        losses = {one.name or "base": _loss(base, one, held, settings) for one in tried}
+        best = tried[-1] if start is not None else min(tried, key=lambda one: losses[one.name or "base"])
+        reference = ModelReference(str(base.folder), None if best.adapter is None else str(best.adapter))
+        result = tune(reference, train, held, out, settings, on_step=on_step, device=str(base.device), fresh=fresh)
+    return Personalized(selection, plan, best.name, losses, result, time.perf_counter() - began)
+
+
+def _several(plan: Combination) -> Combination | None:
+    return plan if len(plan.weights) > 1 else None
+
+
+def _loss(base: LoadedModel, start: _Start, held: Sequence[Sample], settings: TuningSettings) -> float:
+    if start.adapter is None:
+        return validation_loss(base, held, max_length_tokens=settings.max_length_tokens)
+    with adapted(base, start.adapter) as candidate:
+        return validation_loss(candidate, held, max_length_tokens=settings.max_length_tokens)

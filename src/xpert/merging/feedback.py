@@ -8,7 +8,7 @@ its explanation says what the person's does:
 
 J (words, models) are the models' own coefficients at first; after every measurement it learns what the step really did
 (Broyden, A class of methods for solving nonlinear simultaneous equations, Mathematics of Computation 19, 1965). Of all
-that was measured the nearest is kept.
+that was measured, what is nearest in kind is kept: kinds are compared by direction.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from xpert.errors import SettingsError
 from xpert.merging.weights import LEAST_WEIGHT, MOST_WEIGHT, combine_at
 from xpert.records import Combination, Explanation, MeasuredCombination, PoolRecord
 from xpert.space.decomposition import FloatArray
-from xpert.space.distance import gap
+from xpert.space.distance import direction_distance, gap
 
 ROUNDS = 2
 Measure = Callable[[Mapping[str, float]], Explanation]
@@ -69,9 +69,8 @@ def settle(
         weights = weights + step
         plan = combine_at(dict(zip(names, map(float, weights), strict=True)), person, candidates)
         found = _measured(plan, person, measure)
-        if found.missing >= best.missing:
-            break
-        best, change = found, np.array(found.measured.coefficients) - here
+        change = np.array(found.measured.coefficients) - here
+        best = min(best, found, key=lambda one: one.missing)
         slope = slope + np.outer(change - slope @ step, step) / (step @ step)
     return best
 
@@ -100,7 +99,7 @@ def _measured(plan: Combination, person: Explanation, measure: Measure) -> Measu
         plan=plan,
         measured=measured,
         distance=gap(own, np.asarray(measured.position)[: len(own)]),
-        missing=gap(np.array(person.coefficients), np.array(measured.coefficients)),
+        missing=direction_distance(np.array(person.coefficients), np.array(measured.coefficients)),
     )
 
 

@@ -1,9 +1,11 @@
 """Which models to merge for a person, and how much of each. Knows explanations only.
 
-    a = argmin ||cu - sum_i a_i ci|| + cost * |{i: a_i > 0}|, 0.05 <= a_i <= 1.5 or a_i = 0, at most m of them not 0;
+    a = argmin ||cu - sum_i a_i ci|| + cost * |{i: a_i > 0}|, 0.05 <= a_i <= b_i or a_i = 0, at most m of them not 0;
 
 c are coordinates in the space (paper, section 4.4). With the noise as cost, no set is taken of which a part is as near
-within the noise: not the base, and not the best model alone.
+within the noise: not the base, and not the best model alone. b_i is 1.5, or for a model of less than a full style up to
+3, so that a_i ci is no more than one and a half. With a doubt rho every part of the sum may be off by that share of its
+length: ||.||^2 has rho^2 sum_i ||a_i ci||^2 added.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from xpert.space.decomposition import FloatArray
 
 MOST_PARENTS = 3
 LEAST_WEIGHT = 0.05
-MOST_WEIGHT = 1.5
-"""A model's difference is not stretched farther than this: beyond, task arithmetic leaves what was trained."""
+MOST_WEIGHT, MOST_STRETCH = 1.5, 3.0
+"""A model's difference is not stretched farther: beyond, task arithmetic leaves what was trained."""
 
 
 def combine(
@@ -33,6 +35,7 @@ def combine(
     cost: float | None = None,
     fixed: Mapping[str, float | None] | None = None,
     forbidden: Collection[str] = (),
+    doubt: float = 0.0,
 ) -> Combination:
     """The few models whose weighted sum comes nearest to a person; none where the base is as near within the noise.
 
@@ -46,6 +49,7 @@ def combine(
         cost: what every model must gain in distance; None: the person's noise.
         fixed: models that take part whatever they gain; with a weight, or None: solved.
         forbidden: names of models that take no part.
+        doubt: rho; above 0, sums in which large parts cancel each other are shunned.
 
     Raises:
         SettingsError: `most` is below 1, or more models are fixed; a name is unknown, or fixed and forbidden.
@@ -57,7 +61,7 @@ def combine(
     own = np.asarray(person.position)
     rows = np.array([position_in(record, person) for record in allowed]).reshape(len(allowed), len(own))
     names = [record.name for record in allowed]
-    search = _Search(own, rows, names, held, person.noise if cost is None else cost)
+    search = _Search(own, rows, names, held, person.noise if cost is None else cost, doubt)
     found = min(search.starts(most), key=lambda one: (one.price, one.members))
     return _combination({names[i]: w for i, w in zip(found.members, found.weights, strict=True)}, own, names, rows)
 
@@ -74,6 +78,12 @@ def combine_at(weights: Mapping[str, float], person: Explanation, candidates: Se
     own = np.asarray(person.position)
     rows = np.array([position_in(record, person) for record in chosen]).reshape(len(chosen), len(own))
     return _combination(dict(weights), own, [record.name for record in chosen], rows)
+
+
+def most_weight(place: FloatArray) -> float:
+    """b_i of a model at ci, shape (m,)."""
+    length = float(np.linalg.norm(place))
+    return max(MOST_WEIGHT, min(MOST_STRETCH, MOST_WEIGHT / length)) if length > 0 else MOST_WEIGHT
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ class _Search:
     names: Sequence[str]
     held: Mapping[str, float | None]
     cost: float
+    doubt: float
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -132,9 +143,13 @@ class _Search:
         rest = self.own - sum((w * self.rows[i] for i, w in given.items()), np.zeros_like(self.own))
         solved = np.zeros(0)
         if free:
-            solved = lsq_linear(self.rows[free].T, rest, bounds=(0.0, MOST_WEIGHT), method="bvls").x
+            limits = [most_weight(self.rows[i]) for i in free]
+            off = np.diag(self.doubt * np.linalg.norm(self.rows[free], axis=1))
+            parts, aim = np.vstack([self.rows[free].T, off]), np.concatenate([rest, np.zeros(len(free))])
+            solved = lsq_linear(parts, aim, bounds=(0.0, limits), method="bvls").x
         weights = given | dict(zip(free, map(float, solved), strict=True))
-        distance = float(np.linalg.norm(rest - solved @ self.rows[free]))
+        offs = self.doubt * np.linalg.norm(self.rows[list(weights)], axis=1) * np.array(list(weights.values()))
+        distance = float(np.hypot(np.linalg.norm(rest - solved @ self.rows[free]), np.linalg.norm(offs)))
         return _Trial(members, tuple(weights[i] for i in members), distance, distance + self.cost * len(members))
 
     def _fitting(self, sets: Iterable[tuple[int, ...]]) -> Iterable[_Trial]:

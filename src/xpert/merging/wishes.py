@@ -5,19 +5,22 @@ Knows words, axes and explanations; never sees weights or texts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from xpert.errors import SettingsError, SpaceError
 from xpert.explaining import INTERVAL, noise_floor
-from xpert.records import Combination, Digests, Explanation, WordCoefficient
+from xpert.merging.weights import combine
+from xpert.records import Combination, Digests, Explanation, PoolRecord, WordCoefficient
 from xpert.space.basis import Space
 from xpert.space.decomposition import FloatArray
 
 FARTHEST = 3.0
 """Coefficients are in units of a full style: no model is several times a full style."""
 _OPPOSITE = -0.999
+MOST_WISHED, COST, DOUBT = 4, 0.005, 0.4
+"""Of `grant`; the cost is a share of the wish's length."""
 WISH = "wish"
 """What stands for the digest of the prompts where nobody answered any."""
 
@@ -59,6 +62,29 @@ def wish(wanted: Mapping[str, float], space: Space, person: Explanation | None =
     if float(np.linalg.norm(point)) < 1e-6:
         raise SettingsError(f"{_listed(wanted)} cancel each other, and leave the base: wish for something else")
     return _explained(point, space, pairs, prompts, person)
+
+
+def grant(
+    wished: Explanation,
+    candidates: Sequence[PoolRecord],
+    *,
+    most: int = MOST_WISHED,
+    fixed: Mapping[str, float | None] | None = None,
+    forbidden: Collection[str] = (),
+) -> Combination:
+    """The models whose sum comes nearest to a wish; `combine` with some doubt, since nobody has shown such a sum.
+
+    One word is often had only as the difference of large parts, of which a little goes wrong each.
+
+    Args:
+        wished: of `wish`.
+        candidates, most, fixed, forbidden: as `combine`.
+
+    Raises:
+        SettingsError, SpaceError: as `combine`.
+    """
+    cost = COST * float(np.linalg.norm(wished.position))
+    return combine(wished, candidates, most=most, cost=cost, fixed=fixed, forbidden=forbidden, doubt=DOUBT)
 
 
 def predicted_words(coordinates: Sequence[float], space: Space) -> dict[str, float]:

@@ -18,6 +18,7 @@ from xpert.errors import DamagedModelError, MissingModelError, SettingsError
 from xpert.models.adapters import check_fit, inspect_adapter
 from xpert.models.headers import strict_json
 from xpert.models.reference import ModelReference, model_digest, resolve_folder, tokenizer_digest
+from xpert.models.whole_models import check_whole_fit, inspect_whole_model, is_whole_model
 
 
 @dataclass
@@ -135,6 +136,21 @@ def adapted(loaded: LoadedModel, adapter: Path) -> Iterator[LoadedModel]:
         )
     finally:
         loaded.model = wrapped.unload()
+
+
+@contextmanager
+def personalized(loaded: LoadedModel, folder: Path) -> Iterator[LoadedModel]:
+    """A personalized model of a base in memory: the base with an adapter on, or a whole model loaded beside it.
+
+    Raises:
+        DamagedModelError, MissingModelError, MismatchError: it cannot be read, or is not one of this base.
+    """
+    if not is_whole_model(folder):
+        with adapted(loaded, folder) as model:
+            yield model
+        return
+    check_whole_fit(inspect_whole_model(folder), loaded.folder)
+    yield load_model(ModelReference(str(folder)), device=str(loaded.device), dtype=loaded.model.dtype)
 
 
 def render_chat(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str | None = None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from xpert.records import Explanation
 
@@ -19,6 +19,11 @@ def joined(words: Sequence[str]) -> str:
 def summary(explanation: Explanation, count: int = 3) -> str:
     """The strongest words that stand above the noise, largest first, or that none does."""
     return joined([w.word for w in explanation.strongest(count)]) or NOTHING
+
+
+def sum_of(weights: Mapping[str, float]) -> str:
+    """Models with their weights: "0.62 poet + 0.41 brief"."""
+    return " + ".join(f"{weight:.2f} {name}" for name, weight in weights.items())
 
 
 def signed(value: float, digits: int = 2) -> str:

@@ -1,0 +1,111 @@
+"""`xpert merge` and wishes as a person uses them: on a tiny base, offline."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from xpert.pool import open_pool
+from xpert.records import PoolRecord
+
+
+def records(pool: Path) -> list[PoolRecord]:
+    with open_pool(pool, read_only=True) as opened:
+        return opened.list()
+
+
+def wish_for(pool: Path, *names: str) -> str:
+    """Words that some models of the pool have together."""
+    found = [record.explanation for record in records(pool) if record.name in names]
+    total = [sum(e.words[k].coefficient for e in found if e) for k in range(2)]
+    return f"formal={total[0]:.3f},poetic={total[1]:.3f}"
+
+
+def test_given_weights_make_a_plain_adapter_that_is_explained(world: Any, run: Any, tmp_path: Path) -> None:
+    out = tmp_path / "merged"
+    done = run("merge", "calm=0.5", "loud=0.25", "--pool", world.pool, "--out", out, "--json")
+    assert done.code == 0, done.err + done.out
+    told = done.document
+    assert (told["kind"], told["weights"], told["error"]) == ("lora", {"calm": 0.5, "loud": 0.25}, 0.0)
+    assert set(told["predicted"]) == {word["word"] for word in told["measured"]["words"]} == {"formal", "poetic"}
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(world.base), out)
+    asked = torch.tensor([[1, 2, 3]])
+    merged = model(asked).logits
+    with model.disable_adapter():
+        assert not torch.equal(model(asked).logits, merged)
+    assert run("explain", out, "--pool", world.pool).code == 0
+    shown = run("merge", "calm=0.5", "loud=0.25", "--pool", world.pool, "--out", tmp_path / "again")
+    assert "0.50 calm + 0.25 loud" in shown.out and "predicted" in shown.out and "measured" in shown.out
+
+
+def test_a_lower_rank_says_what_it_costs(world: Any, run: Any, tmp_path: Path) -> None:
+    line = ("merge", "calm=0.5", f"{world.adapters[2]}=0.5", "--pool", world.pool, "--rank", "1", "--no-explain")
+    done = run(*line, "--out", tmp_path / "small", "--json")
+    assert done.code == 0, done.err
+    assert done.document["rank"] == 1 and 0 < done.document["error"] < 1
+    assert done.document["measured"] is None
+    assert {t.shape[0] for n, t in load_file(tmp_path / "small/adapter_model.safetensors").items() if "_A" in n} == {1}
+    assert "of their length" in run(*line, "--out", tmp_path / "shown").out
+
+
+def test_a_wish_needs_no_data_and_no_model(world: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xpert.opening.open_explainer", None)
+    done = run("select", "--want", wish_for(world.pool, "calm", "loud"), "--pool", world.pool, "--json")
+    assert done.code == 0, done.err
+    assert done.document["reference"] == "none" and done.document["person"]["digests"]["prompts"] == "wish"
+    assert set(done.document["merge"]["weights"]) <= {"calm", "loud"}
+    told = run("select", "--want", "formal=0.8,poetic", "--pool", world.pool, "--json").document["person"]["words"]
+    assert {word["word"]: round(word["coefficient"], 6) for word in told} == {"formal": 0.8, "poetic": 1.0}
+    shown = run("select", "--want", wish_for(world.pool, "loud"), "--pool", world.pool)
+    assert "nearest:" in shown.out and "wished" in shown.out
+
+
+def test_merging_for_a_wish_and_for_a_person(world: Any, run: Any, tmp_path: Path) -> None:
+    wish = wish_for(world.pool, "calm", "loud")
+    done = run("merge", "--want", wish, "--pool", world.pool, "--out", tmp_path / "wished", "--rounds", "1", "--json")
+    assert done.code == 0, done.err + done.out
+    assert done.document["distance"] >= 0 and done.document["plan"]["weights"] == done.document["weights"]
+    without = run(
+        *("merge", "--for", world.data, "--with", "loud=0.5", "--without", "calm", "--pool", world.pool),
+        *("--out", tmp_path / "mine", "--no-explain", "--json"),
+    )
+    assert without.code == 0, without.err + without.out
+    assert without.document["weights"] == {"loud": 0.5} and without.document["distance"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("merge", "--out", "x"), 2, "give models with weights"),
+        (("merge", "calm", "--out", "x"), 2, "write NAME=WEIGHT"),
+        (("merge", "calm=1", "--want", "formal", "--out", "x"), 2, "give models with weights"),
+        (("merge", "calm=1", "--most", "2", "--out", "x"), 2, "--most would do nothing"),
+        (("merge", "calm=1", "--without", "loud", "--out", "x"), 2, "--without would do nothing"),
+        (("merge", "nobody=1", "--out", "x"), 6, "no pLLM named 'nobody'"),
+        (("merge", "calm=90", "--out", "x"), 2, "out of range"),
+        (("merge", "--want", "formal=x", "--out", "x"), 2, "is no wish"),
+        (("merge", "--want", "purple", "--out", "x"), 2, "no word 'purple': choose from formal, poetic"),
+        (("merge", "--want", "formal", "--without", "nobody", "--out", "x"), 2, "no model 'nobody'"),
+        (("merge", "--want", "formal", "--base", "b", "--out", "x"), 2, "--base would do nothing"),
+        (("select",), 2, "nothing to select for"),
+        (("select", "--want", "formal,formal=1"), 2, "twice"),
+    ],
+)
+def test_mistakes_are_told_and_leave_nothing(
+    world: Any,
+    run: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments, "--pool", world.pool)
+    assert done.code == code, done.err
+    assert said in " ".join(done.err.split())
+    assert not list(tmp_path.iterdir())
