@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from xpert.pool import open_pool
 from xpert.records import PoolRecord
+from xpert.testing.tiny_family import tiny_tuned
 
 
 def records(pool: Path) -> list[PoolRecord]:
@@ -109,3 +110,12 @@ def test_mistakes_are_told_and_leave_nothing(
     assert done.code == code, done.err
     assert said in " ".join(done.err.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_whole_model_among_the_parents_makes_one_that_is_explained(world: Any, run: Any, tmp_path: Path) -> None:
+    tuned = tiny_tuned(world.base, tmp_path / "tuned", seed=7)
+    done = run("merge", f"{tuned}=0.5", "calm=0.25", "--pool", world.pool, "--out", tmp_path / "whole", "--json")
+    assert done.code == 0, done.err + done.out
+    assert (done.document["kind"], done.document["rank"], done.document["predicted"]) == ("model", 0, None)
+    assert len(done.document["measured"]["words"]) == 2
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "whole").config.model_type == "llama"

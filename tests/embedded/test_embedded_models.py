@@ -5,12 +5,16 @@ from pathlib import Path
 import pytest
 
 from xpert.data import read_samples, split_samples
+from xpert.device.merging import make_merge, plan_merge
 from xpert.device.personalize import select_for
 from xpert.embedded import ASSETS, EMBEDDED_POOL, PEOPLE, people
 from xpert.explainer import Explainer
+from xpert.merging.wishes import predicted, wish
+from xpert.models.adapters import inspect_adapter
 from xpert.models.loading import adapted
 from xpert.opening import open_explainer
 from xpert.pool import Pool, open_pool
+from xpert.selecting import select
 from xpert.tuning import validation_loss
 
 CONTRARY = {
@@ -93,3 +97,21 @@ def test_the_sample_people_have_enough_to_say() -> None:
         samples = read_samples(Path(PEOPLE) / f"{name}.jsonl")
         assert len(samples) >= 60
         assert all(sample.prompt for sample in samples)
+
+
+@pytest.mark.parametrize("word", sorted(CONTRARY))
+def test_for_every_word_the_pool_has_a_merge_that_is_predicted_to_have_it_first(
+    pool: Pool, explainer: Explainer, word: str
+) -> None:
+    plan = plan_merge(wish({word: 1.0}, explainer.space), pool)
+    assert next(iter(predicted(plan, explainer.space))) == word
+    assert plan.gain > 0.4
+
+
+def test_a_wish_that_no_model_has_comes_true_in_a_merge(pool: Pool, explainer: Explainer, tmp_path: Path) -> None:
+    wished = wish({"neutral": 1.0}, explainer.space)
+    assert select(wished, pool.list()).ranking[0].gain < 0.3
+    report = make_merge(plan_merge(wished, pool), wished, pool, explainer, tmp_path / "merged")
+    assert report.measured is not None
+    assert report.measured.strongest(1)[0].word == "neutral"
+    assert inspect_adapter(tmp_path / "merged").rank == sum(pool.get(name).rank for name in report.done.weights)
