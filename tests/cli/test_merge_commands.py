@@ -119,3 +119,6 @@ def test_a_whole_model_among_the_parents_makes_one_that_is_explained(world: Any,
     assert (done.document["kind"], done.document["rank"], done.document["predicted"]) == ("model", 0, None)
     assert len(done.document["measured"]["words"]) == 2
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "whole").config.model_type == "llama"
+    again = run("explain", tmp_path / "whole", "--pool", world.pool, "--json")
+    assert again.document["kind"] == "adapter"
+    assert again.document["explanation"]["words"] == done.document["measured"]["words"]

@@ -116,7 +116,8 @@ def kind_of(target: str, pool: Path | None, columns: Mapping[str, Any]) -> Kind:
         PoolError: it is not on the disk, and there is no pool to look it up in.
     """
     path = Path(target).expanduser()
-    if (path / _ADAPTER_MARK).is_file():
+    whole = (path / "config.json").is_file() and any(path.glob("*.safetensors"))
+    if (path / _ADAPTER_MARK).is_file() or whole:
         return "adapter"
     if target.startswith("@") or path.exists() or columns["format"] != "auto":
         return "person"
