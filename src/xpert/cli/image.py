@@ -209,7 +209,8 @@ def select(
             title = Path(data).name or data
             write_page(page, selection_page(selection, records, title=title, command=command, pictures=shown))
     if not json:
-        from xpert.reporting.bars import combination_view, explanation_view, selection_view
+        from xpert.reporting.bars import explanation_view, selection_view
+        from xpert.reporting.merges import combination_view
 
         terminal.show(explanation_view(selection.person, title=Path(data).name or data, of="pictures"), "")
         command = command_line("image", "merge", **{"for": data}, **given, out="merged")

@@ -224,6 +224,6 @@ def show_merge(terminal: Terminal, report: MergeReport) -> None:
     terminal.emit({**asdict(report.done), **known})
     if terminal.json:
         return
-    from xpert.reporting.bars import merge_view
+    from xpert.reporting.merges import merge_view
 
     terminal.show(merge_view(report))

@@ -63,7 +63,8 @@ def select(
     name = (data if data.startswith("@") else Path(data).name or data) if data else str(want)
     chosen = {"want": want, "most": most, "pool": pool, "samples": samples, "device": device, **columns}
     if not json:
-        from xpert.reporting.bars import combination_view, explanation_view, selection_view, wish_view
+        from xpert.reporting.bars import explanation_view, selection_view
+        from xpert.reporting.merges import combination_view, wish_view
 
         command = command_line("merge", **{"for": data}, **chosen, out="merged")
         if data is not None:
