@@ -39,6 +39,10 @@ def test_given_weights_make_a_plain_adapter_that_is_explained(world: Any, run: A
     with model.disable_adapter():
         assert not torch.equal(model(asked).logits, merged)
     assert run("explain", out, "--pool", world.pool).code == 0
+    tuned = run("tune", world.data, "--from", out, "--base", world.base, "--out", tmp_path / "on", "--max-steps", "1")
+    assert tuned.code == 0, tuned.err
+    card = (tmp_path / "on" / "README.md").read_text("utf-8")
+    assert ", a merge: 0.50 `" in card and "merged_from:" in card
     shown = run("merge", "calm=0.5", "loud=0.25", "--pool", world.pool, "--out", tmp_path / "again")
     assert "0.50 calm + 0.25 loud" in shown.out and "predicted" in shown.out and "measured" in shown.out
 

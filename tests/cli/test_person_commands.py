@@ -175,6 +175,6 @@ def test_personalize_tries_a_merge_and_starts_where_the_loss_is_lowest(
     assert {"base", "merge"} <= set(told["losses"])
     assert told["start"] == (None if (best := min(told["losses"], key=told["losses"].get)) == "base" else best)
     assert told["merge"]["weights"] == plan.weights
-    assert "merge of 0.30 calm + -0.40 loud" in run(*line, "--out", tmp_path / "again").out
+    assert "nearer than any one: 0.30 calm + -0.40 loud" in run(*line, "--out", tmp_path / "again").out
     forced = run(*line, "--out", tmp_path / "forced", "--start", "loud", "--json").document
     assert (forced["start"], forced["merge"]) == ("loud", None)

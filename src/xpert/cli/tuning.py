@@ -132,7 +132,9 @@ def personalize(
 
         terminal.show(explanation_view(done.selection.person, title="you"), "", selection_view(done.selection, most=3))
         if done.merge is not None:
-            terminal.show("", f"merge of {sum_of(done.merge.weights)}, at {done.merge.distance:.2f} from you")
+            terminal.show(
+                "", f"nearer than any one: {sum_of(done.merge.weights)}, at {done.merge.distance:.2f} from you"
+            )
         tried = ", ".join(f"{name} {loss:.3f}" for name, loss in done.losses.items())
         terminal.show("", f"loss on your validation samples: {tried}")
     _show(terminal, done.start or "the base", done.tuning)

@@ -168,6 +168,17 @@ def card_facts(path: Path) -> Mapping[str, Any]:
     return own if isinstance(own, dict) else {}
 
 
+def merged_parents(folder: Path) -> tuple[tuple[str, float], ...]:
+    """Digests and weights of what an adapter was merged from, as its card states them; empty where it states none."""
+    card = card_facts(folder / CARD)
+    digests, weights = card.get("parents"), card.get("weights")
+    if not isinstance(digests, list) or not isinstance(weights, list) or len(digests) != len(weights):
+        return ()
+    stated = list(zip(digests, weights, strict=True))
+    sound = all(isinstance(d, str) and _DIGEST.fullmatch(d) and isinstance(w, int | float) for d, w in stated)
+    return tuple((str(d), float(w)) for d, w in stated) if sound else ()
+
+
 def card_digest(card: Mapping[str, Any], key: str) -> str | None:
     """A digest that a card states under a key; None where it states none, or no digest."""
     value = card.get(key)

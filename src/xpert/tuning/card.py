@@ -35,6 +35,7 @@ class CardFacts:
         rank: LoRA rank.
         alpha: LoRA alpha.
         target_modules: names of the adapted layers.
+        merged: digests and weights of what it was merged from, where the last of the parents was a merge.
     """
 
     name: str
@@ -51,6 +52,7 @@ class CardFacts:
     rank: int
     alpha: float
     target_modules: tuple[str, ...]
+    merged: tuple[tuple[str, float], ...] = ()
 
     @property
     def base_name(self) -> str:
@@ -74,6 +76,11 @@ def _front_matter(facts: CardFacts, settings: TuningSettings) -> str:
             "base_sha256": facts.base_sha256,
             "tokenizer_sha256": facts.tokenizer_sha256,
             "parents": list(facts.parents),
+            **(
+                {"merged_from": [{"parent": digest, "weight": weight} for digest, weight in facts.merged]}
+                if facts.merged
+                else {}
+            ),
             "samples": facts.samples,
             "steps": facts.steps,
             "validation_loss": facts.validation_loss,
@@ -85,6 +92,8 @@ def _front_matter(facts: CardFacts, settings: TuningSettings) -> str:
 
 def _body(facts: CardFacts, settings: TuningSettings) -> str:
     start = "the base itself" if not facts.parents else f"adapter `{facts.parents[-1][:12]}`"
+    if facts.merged:
+        start += f", a merge: {' + '.join(f'{weight:.2f} `{digest[:12]}`' for digest, weight in facts.merged)}"
     loss = "not evaluated" if facts.validation_loss is None else f"{facts.validation_loss:.4f} nats a token"
     return f"""# {facts.name}
 

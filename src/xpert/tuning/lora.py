@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from xpert.errors import ModelError, SettingsError
+from xpert.models.adapters import merged_parents
 from xpert.models.folders import check_free
 from xpert.models.loading import LoadedModel
 from xpert.models.reference import ModelReference
@@ -197,6 +198,7 @@ class _Run:
             base_sha256=self.loaded.digest,
             tokenizer_sha256=self.loaded.tokenizer_digest,
             parents=self.parents,
+            merged=() if self.reference.adapter is None else merged_parents(Path(self.reference.adapter)),
             samples=self.counts[0],
             validation_samples=self.counts[1],
             steps=best_step,
