@@ -5,13 +5,20 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo demo-images documented test check clean
+.PHONY: demo demo-images page documented test check clean
 
 demo: $(VENV)/.ready-demo
 	$(VENV)/bin/xpert demo
 
 demo-images: $(VENV)/.ready-images
 	$(VENV)/bin/xpert demo --images
+
+# The page that trains in a browser; needs Node.js 20 or newer with npm. Without it everything else works.
+page: src/xpert/runtime/page/index.html
+
+src/xpert/runtime/page/index.html: $(wildcard web/src/*/*.ts web/static/* web/*.json web/build.mjs)
+	cd web && npm ci && npm run build
+	touch $@
 
 # The documented commands of the paper's scripts, as they stand, on the small pipeline of the package.
 documented: $(VENV)/.ready-images
@@ -50,3 +57,4 @@ $(VENV)/.ready-test: $(VENV)/.ready-torch pyproject.toml
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
+	rm -rf web/node_modules web/dist src/xpert/runtime/page

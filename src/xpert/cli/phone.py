@@ -194,6 +194,41 @@ def adopt(
     terminal.show(f"adapter {out}\n\ntry it: xpert chat --adapter {out}")
 
 
+@app.command()
+def serve(
+    exported: Exported,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 8000,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; 0.0.0.0: every device of the local network.")
+    ] = "127.0.0.1",
+    certificate: Annotated[
+        Path | None, typer.Option("--certificate", metavar="FILE", help="For HTTPS, which other devices need.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Of the certificate.")] = None,
+    json: Json = False,
+) -> None:
+    """Serve the page that trains in a browser, until Ctrl-C. What a person gives it never leaves their browser."""
+    from xpert.cli.terminal import Terminal
+    from xpert.errors import SettingsError
+    from xpert.runtime.serving import Certificate, PageServer
+
+    if (certificate is None) != (key is None):
+        raise SettingsError("--certificate and --key belong together: give both, or none")
+    pair = None if certificate is None or key is None else Certificate(certificate, key)
+    terminal = Terminal(json)
+    with PageServer(exported, host=host, port=port, certificate=pair) as server:
+        terminal.emit({"url": server.url})
+        terminal.show(f"open {server.url} in a browser; Ctrl-C ends")
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            terminal.show(
+                "other devices: the same address with this machine's name; docs/phones.md says what they need"
+            )
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            terminal.show("ended")
+
+
 def _facts(manifest: Manifest, last: Any) -> Any:
     """What is in an exported folder, for people."""
     from rich.table import Table

@@ -1,0 +1,53 @@
+/**
+ * Builds the page into the Python package and the core for Node into dist/.
+ *
+ *   npm ci && npm run build
+ */
+import { createHash } from "node:crypto";
+import fs from "node:fs/promises";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { build } from "esbuild";
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const page = path.join(here, "..", "src", "xpert", "runtime", "page");
+const fresh = `${page}.new`;
+const common = { absWorkingDir: here, bundle: true, format: "esm", target: "es2022", logLevel: "warning" };
+
+await build({
+  ...common,
+  platform: "node",
+  entryPoints: ["src/node/cli.ts"],
+  outfile: "dist/cli.mjs",
+  alias: { "onnxruntime-web/wasm": "onnxruntime-web" },
+  external: ["onnxruntime-web"],
+});
+await fs.rm(fresh, { recursive: true, force: true });
+await build({
+  ...common,
+  platform: "browser",
+  conditions: ["onnxruntime-web-use-extern-wasm"],
+  entryPoints: ["src/page/main.ts", "src/page/worker.ts"],
+  outdir: fresh,
+  minify: true,
+  legalComments: "linked",
+});
+await fs.cp(path.join(here, "static"), fresh, { recursive: true });
+for (const name of ["ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"]) {
+  await fs.copyFile(path.join(here, "node_modules", "onnxruntime-web", "dist", name), path.join(fresh, name));
+}
+
+// The service worker keeps exactly these files, under a name that changes with their content.
+const names = (await fs.readdir(fresh)).sort();
+const digest = createHash("sha256");
+for (const name of names) digest.update(name).update(await fs.readFile(path.join(fresh, name)));
+await build({
+  ...common,
+  entryPoints: ["src/page/offline.ts"],
+  outdir: fresh,
+  minify: true,
+  define: { VERSION: JSON.stringify(digest.digest("hex").slice(0, 16)), FILES: JSON.stringify(names) },
+});
+await fs.rm(page, { recursive: true, force: true });
+await fs.rename(fresh, page);

@@ -1,0 +1,231 @@
+/**
+ * Trains, evaluates and generates with ONNX Runtime for the web; the law is that of `xpert.runtime.Runtime`.
+ * Knows the graphs of an exported folder; nothing of texts.
+ */
+import * as ort from "onnxruntime-web/wasm";
+
+import { readVector } from "./adapters.ts";
+import type { Batch } from "./batches.ts";
+import { XpertError, textOf } from "./errors.ts";
+import { continued, type Answering } from "./generation.ts";
+import { ADAPTER_WEIGHTS, BASE, adapterSize, type Manifest } from "./manifest.ts";
+import type { ExportedFolder } from "./source.ts";
+
+export const RUNTIME = `onnxruntime-web ${ort.env.versions.web ?? ort.env.versions.common} (WebAssembly)`;
+
+/** Everything that a step changes: steps taken, adapter and both moments of AdamW, (P,) each. */
+export interface TrainingState {
+  readonly step: number;
+  readonly adapter: Float32Array;
+  readonly firstMoment: Float32Array;
+  readonly secondMoment: Float32Array;
+}
+
+/** Numbers of AdamW that may differ from step to step. */
+export interface StepSettings {
+  readonly learningRate: number;
+  readonly weightDecay: number;
+  readonly maxGradientNorm: number;
+}
+
+/** What a step saw: mean loss of its labelled tokens in nats, and the gradient's length before clipping. */
+export interface StepReport {
+  readonly loss: number;
+  readonly gradientNorm: number;
+}
+
+type Kind = "train" | "evaluate" | "generate";
+type Feeds = Record<string, ort.Tensor>;
+
+export class WebRuntime {
+  private readonly sessions = new Map<Kind, ort.InferenceSession>();
+
+  private constructor(
+    readonly manifest: Manifest,
+    private readonly folder: ExportedFolder,
+    private readonly base: Uint8Array,
+    private current: TrainingState,
+  ) {}
+
+  /** With the folder's own adapter, moments of zero and step 0. Graphs are opened when they are needed first. */
+  static async open(folder: ExportedFolder): Promise<WebRuntime> {
+    const { manifest } = folder;
+    const adapter = readVector(await folder.read(ADAPTER_WEIGHTS), ADAPTER_WEIGHTS, manifest);
+    return new WebRuntime(manifest, folder, await folder.read(BASE), fresh(adapter));
+  }
+
+  /** What training changed; later steps do not change these arrays. */
+  state(): TrainingState {
+    return this.current;
+  }
+
+  /**
+   * Go on from a state, a copy of it.
+   *
+   * @throws XpertError where it belongs to another adapter.
+   */
+  restore(state: TrainingState): void {
+    const wanted = adapterSize(this.manifest);
+    for (const name of ["adapter", "firstMoment", "secondMoment"] as const) {
+      if (state[name].length !== wanted) {
+        throw new XpertError(
+          `the state's ${name} has ${state[name].length} numbers, the export's adapter has ${wanted}: it belongs to ` +
+            "another export",
+        );
+      }
+    }
+    const { step, adapter, firstMoment, secondMoment } = state;
+    this.current = {
+      step, adapter: adapter.slice(), firstMoment: firstMoment.slice(), secondMoment: secondMoment.slice(),
+    };
+  }
+
+  /**
+   * One optimizer step; the gradient of all micro-batches but the last is handed on to the next.
+   *
+   * @throws XpertError, with the state as it was, where loss or gradient are not finite.
+   */
+  async step(batches: readonly Batch[], settings: StepSettings): Promise<StepReport> {
+    const { step, adapter, firstMoment, secondMoment } = this.current;
+    const share = 1 / labelCount(batches);
+    const session = await this.session("train");
+    const given: Feeds = {
+      adapter: vector(adapter),
+      first_moment: vector(firstMoment),
+      second_moment: vector(secondMoment),
+      step: scalar(step + 1),
+      learning_rate: scalar(settings.learningRate),
+      weight_decay: scalar(settings.weightDecay),
+      max_gradient_norm: scalar(settings.maxGradientNorm),
+    };
+    let loss = 0;
+    let accumulated = vector(new Float32Array(adapter.length));
+    for (const batch of batches.slice(0, -1)) {
+      const part = await session.run({ ...given, ...fed(batch, share), accumulated }, ["loss", "gradient"]);
+      loss += numbers(part, "loss")[0]!;
+      accumulated = vector(numbers(part, "gradient"));
+    }
+    const wanted = ["loss", "gradient_norm", "new_adapter", "new_first_moment", "new_second_moment"];
+    const last = await session.run({ ...given, ...fed(batches[batches.length - 1]!, share), accumulated }, wanted);
+    const report = { loss: loss + numbers(last, "loss")[0]!, gradientNorm: numbers(last, "gradient_norm")[0]! };
+    if (!Number.isFinite(report.loss) || !Number.isFinite(report.gradientNorm)) {
+      throw new XpertError(
+        `step ${step + 1}: the loss is ${report.loss} and the gradient's length ${report.gradientNorm}, which must ` +
+          `be finite: use a lower learning_rate than ${settings.learningRate}`,
+      );
+    }
+    this.current = {
+      step: step + 1,
+      adapter: numbers(last, "new_adapter"),
+      firstMoment: numbers(last, "new_first_moment"),
+      secondMoment: numbers(last, "new_second_moment"),
+    };
+    return report;
+  }
+
+  /** Mean negative log likelihood of a labelled token, in nats. */
+  async evaluate(batches: readonly Batch[]): Promise<number> {
+    const count = labelCount(batches);
+    const session = await this.session("evaluate");
+    let total = 0;
+    for (const batch of batches) {
+      const found = await session.run({ adapter: vector(this.current.adapter), ...fed(batch, 1) }, ["loss"]);
+      total += numbers(found, "loss")[0]!;
+    }
+    const loss = total / count;
+    if (!Number.isFinite(loss)) {
+      throw new XpertError(`validation loss is ${loss}: the adapter's weights are damaged or have diverged`);
+    }
+    return loss;
+  }
+
+  /**
+   * New tokens after the given ones, with a cache of keys and values.
+   *
+   * @param adapter (P,) to answer with; zeros: the base.
+   */
+  async generate(adapter: Float32Array, tokens: readonly number[], how: Answering): Promise<number[]> {
+    const { blocks, pairs, head_width } = this.manifest.sizes;
+    const session = await this.session("generate");
+    const names = Array.from({ length: blocks }, (_, i) => [`${i}.key`, `${i}.value`]).flat();
+    const shape = [1, pairs, 0, head_width];
+    let past: Feeds = {};
+    for (const name of names) past[`past_key_values.${name}`] = new ort.Tensor("float32", new Float32Array(0), shape);
+    const following = async (given: readonly number[]): Promise<Float32Array> => {
+      const found = await session.run({ adapter: vector(adapter), input_ids: whole([given]), ...past });
+      past = Object.fromEntries(names.map((name) => [`past_key_values.${name}`, found[`present.${name}`] as ort.Tensor]));
+      return numbers(found, "logits");
+    };
+    return continued(following, tokens, how, this.manifest.length_tokens);
+  }
+
+  /** Give a graph's memory back; it is opened again when it is needed. */
+  async close(kind: Kind): Promise<void> {
+    await this.sessions.get(kind)?.release();
+    this.sessions.delete(kind);
+  }
+
+  private async session(kind: Kind): Promise<ort.InferenceSession> {
+    const open = this.sessions.get(kind);
+    if (open !== undefined) return open;
+    const graph = await this.folder.read(`${kind}.onnx`);
+    try {
+      const session = await ort.InferenceSession.create(graph, {
+        executionProviders: ["wasm"],
+        externalData: [{ path: BASE, data: this.base }],
+        enableMemPattern: false, // sizes differ from batch to batch, and patterns hold on to memory
+        extra: { session: { disable_prepacking: "1" } },
+        logSeverityLevel: 3,
+      });
+      this.sessions.set(kind, session);
+      return session;
+    } catch (error) {
+      throw new XpertError(
+        `${RUNTIME} cannot open ${kind}.onnx (${textOf(error)}): free memory, use a newer version, or export again`,
+      );
+    }
+  }
+}
+
+/** The state before the first step. */
+export function fresh(adapter: Float32Array): TrainingState {
+  const zeros = (): Float32Array => new Float32Array(adapter.length);
+  return { step: 0, adapter, firstMoment: zeros(), secondMoment: zeros() };
+}
+
+function labelCount(batches: readonly Batch[]): number {
+  const count = batches.reduce((sum, batch) => sum + batch.targets.length, 0);
+  if (count === 0) {
+    throw new XpertError("the batches hold no labelled token, at least 1 is needed: give samples with a response");
+  }
+  return count;
+}
+
+function vector(data: Float32Array): ort.Tensor {
+  return new ort.Tensor("float32", data, [data.length]);
+}
+
+function scalar(value: number): ort.Tensor {
+  return new ort.Tensor("float32", Float32Array.of(value), []);
+}
+
+function whole(rows: readonly (readonly number[])[]): ort.Tensor {
+  return new ort.Tensor("int64", BigInt64Array.from(rows.flat(), BigInt), [rows.length, rows[0]!.length]);
+}
+
+function wholeVector(values: readonly number[]): ort.Tensor {
+  return new ort.Tensor("int64", BigInt64Array.from(values, BigInt), [values.length]);
+}
+
+function fed(batch: Batch, weight: number): Feeds {
+  return {
+    input_ids: whole(batch.input_ids),
+    rows: wholeVector(batch.rows),
+    targets: wholeVector(batch.targets),
+    weights: vector(new Float32Array(batch.targets.length).fill(weight)),
+  };
+}
+
+function numbers(outputs: Record<string, unknown>, name: string): Float32Array {
+  return (outputs[name] as ort.Tensor).data as Float32Array;
+}

@@ -1,0 +1,61 @@
+/** Where the files of an export come from, and that they are the ones which were written. Knows bytes and digests. */
+import { sha256 } from "@noble/hashes/sha2.js";
+import { bytesToHex } from "@noble/hashes/utils.js";
+
+import { XpertError } from "./errors.ts";
+import { MANIFEST, parseManifest, type Manifest } from "./manifest.ts";
+
+/** Gives the bytes of one file of the folder; `digest` is what the manifest says of it, empty for the manifest. */
+export type Fetcher = (name: string, digest: string) => Promise<Uint8Array>;
+
+/** SHA-256 as hexadecimal digits; the browser's own where it may be used. */
+export async function digestOf(bytes: Uint8Array): Promise<string> {
+  const subtle = globalThis.crypto?.subtle as SubtleCrypto | undefined;
+  if (subtle === undefined) return bytesToHex(sha256(bytes));
+  return bytesToHex(new Uint8Array(await subtle.digest("SHA-256", bytes as BufferSource)));
+}
+
+/** An exported folder, whose files are checked as they are read. */
+export class ExportedFolder {
+  private constructor(
+    readonly manifest: Manifest,
+    /** SHA-256 of the manifest, and so of everything. */
+    readonly digest: string,
+    private readonly fetcher: Fetcher,
+  ) {}
+
+  static async open(fetcher: Fetcher): Promise<ExportedFolder> {
+    const bytes = await fetcher(MANIFEST, "");
+    const manifest = parseManifest(new TextDecoder().decode(bytes));
+    return new ExportedFolder(manifest, await digestOf(bytes), fetcher);
+  }
+
+  /**
+   * The bytes of a file.
+   *
+   * @throws XpertError where the manifest does not name it, or it is another file than was written.
+   */
+  async read(name: string): Promise<Uint8Array> {
+    const facts = this.manifest.files[name];
+    if (facts === undefined) throw new XpertError(`${MANIFEST} does not name ${name}: export the folder again`);
+    const bytes = await this.fetcher(name, facts.sha256);
+    if (bytes.length !== facts.size_bytes) {
+      throw new XpertError(
+        `${name} has ${bytes.length} bytes, ${facts.size_bytes} were written: export or download it again`,
+      );
+    }
+    const found = await digestOf(bytes);
+    if (found !== facts.sha256) {
+      throw new XpertError(
+        `${name} is another file than was written (digest ${found.slice(0, 12)}…, the manifest says ` +
+          `${facts.sha256.slice(0, 12)}…): export or download it again`,
+      );
+    }
+    return bytes;
+  }
+
+  /** A file as text. */
+  async text(name: string): Promise<string> {
+    return new TextDecoder().decode(await this.read(name));
+  }
+}

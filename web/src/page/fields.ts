@@ -1,0 +1,72 @@
+/** Settings as fields of a form: their labels, what they stand at, what they say. Knows the form only. */
+import { DEFAULTS, makeSettings, type Settings } from "../core/settings.ts";
+
+type Name = keyof Settings;
+
+const LABELS: Readonly<Partial<Record<Name, string>>> = {
+  learning_rate: "Learning rate",
+  warmup_steps: "Warm-up steps",
+  schedule: "Schedule",
+  batch_size: "Messages at once",
+  accumulation_steps: "... times, before a step",
+  max_length_tokens: "Longest message, tokens",
+  evaluate_every: "Check every ... steps",
+  patience: "Patience, checks",
+  validation: "Kept to check with",
+  weight_decay: "Weight decay",
+  seed: "Seed",
+};
+const SPARING: Partial<Settings> = { batch_size: 1, accumulation_steps: 8, max_length_tokens: 128 };
+
+/** Write the fields of everything that is not in the form already. */
+export function addFields(parent: HTMLElement): void {
+  for (const [name, text] of Object.entries(LABELS)) {
+    const label = document.createElement("label");
+    label.append(text);
+    const field = document.createElement(name === "schedule" ? "select" : "input");
+    if (field instanceof HTMLSelectElement) {
+      for (const choice of ["constant", "cosine", "linear"]) field.add(new Option(choice, choice));
+    } else {
+      field.inputMode = "decimal";
+      field.autocomplete = "off";
+    }
+    field.name = name;
+    label.append(field);
+    parent.append(label);
+  }
+}
+
+/** Let the form show settings. */
+export function showSettings(form: HTMLFormElement, settings: Settings): void {
+  for (const [name, value] of Object.entries(settings)) {
+    const field = form.elements.namedItem(name);
+    if (field instanceof HTMLInputElement || field instanceof HTMLSelectElement) {
+      field.value = value === null ? "" : String(value);
+    }
+  }
+}
+
+/**
+ * What the form says.
+ *
+ * @throws XpertError that names every field which breaks its rule.
+ */
+export function readSettings(form: HTMLFormElement): Settings {
+  const given: Partial<Record<Name, unknown>> = {};
+  for (const name of Object.keys(DEFAULTS) as Name[]) {
+    const field = form.elements.namedItem(name);
+    if (!(field instanceof HTMLInputElement || field instanceof HTMLSelectElement)) continue;
+    const text = field.value.trim().replace(",", ".");
+    if (name === "schedule") given[name] = text;
+    else if (text !== "") given[name] = Number(text);
+    else if (DEFAULTS[name] === null || name === "patience" || name === "evaluate_every") given[name] = null;
+  }
+  return makeSettings(given);
+}
+
+/** Settings that need the least memory for the same steps, or the usual ones. */
+export function sparing(settings: Settings, spare: boolean, lengthTokens: number): Settings {
+  const { batch_size, accumulation_steps, max_length_tokens } = DEFAULTS;
+  const chosen = { ...settings, ...(spare ? SPARING : { batch_size, accumulation_steps, max_length_tokens }) };
+  return { ...chosen, max_length_tokens: Math.min(chosen.max_length_tokens, lengthTokens) };
+}

@@ -1,0 +1,415 @@
+/** The page: what is shown and pressed. Everything that computes is in the worker. */
+import { lowest, type Progress } from "../core/checkpoint.ts";
+import { textOf } from "../core/errors.ts";
+import { adapterSize, type Manifest } from "../core/manifest.ts";
+import { stepBytes } from "../core/memory.ts";
+import { DEFAULTS } from "../core/settings.ts";
+import type { Stopped } from "../core/trainer.ts";
+import { drawCurve } from "./chart.ts";
+import { addFields, readSettings, showSettings, sparing } from "./fields.ts";
+import { availableBytes, missing, threads } from "./needs.ts";
+import type { Counts, News, SavedRun, Wish } from "./protocol.ts";
+
+const REASONS: Record<Stopped, string> = {
+  target: "Done: the loss that you asked for is reached.",
+  plateau: "Done: it no longer gets better.",
+  max_steps: "Done: all steps are taken.",
+  paused: "Paused. Everything is saved; the page may be closed.",
+};
+
+function get<Kind extends Element = HTMLElement>(id: string): Kind {
+  return document.getElementById(id) as unknown as Kind;
+}
+const button = (id: string): HTMLButtonElement => get<HTMLButtonElement>(id);
+const form = get<HTMLFormElement>("settings");
+const paste = get<HTMLTextAreaElement>("paste");
+const fileField = get<HTMLInputElement>("file");
+const spare = get<HTMLInputElement>("spare");
+
+/** What the page knows. */
+const now = {
+  manifest: undefined as Manifest | undefined,
+  worker: undefined as Worker | undefined,
+  file: null as { name: string; text: string } | null,
+  counts: null as Counts | null,
+  settings: DEFAULTS,
+  progress: null as Progress | null,
+  phase: "opening" as "opening" | "ready" | "running" | "paused" | "done",
+  asking: false,
+  recent: [] as { step: number; at: number }[],
+};
+
+function wish(what: Wish): void {
+  now.worker?.postMessage(what);
+}
+
+function say(id: string, text: string): void {
+  get(id).textContent = text;
+  get(id).hidden = text === "";
+}
+
+function megabytes(bytes: number): string {
+  return bytes < 9.95e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${Math.round(bytes / 1e6)} MB`;
+}
+
+function duration(seconds: number): string {
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+// What may be pressed, from what the page knows.
+function arrange(): void {
+  const { phase, progress, counts, asking } = now;
+  const begun = (progress?.step ?? 0) > 0;
+  button("start").hidden = phase !== "opening" && phase !== "ready";
+  button("start").disabled = phase !== "ready" || counts === null || asking;
+  button("pause").hidden = phase !== "running";
+  button("continue").hidden = phase !== "paused";
+  button("over").hidden = phase !== "paused" && phase !== "done";
+  button("continue").disabled = button("over").disabled = asking;
+  const idle = phase === "ready" || phase === "paused" || phase === "done";
+  button("ask").disabled = !idle || asking;
+  for (const id of ["folder", "weights"]) button(id).disabled = !idle || !begun;
+  button("discard").disabled = !idle || !begun || asking;
+  const locked = phase !== "ready" && phase !== "opening";
+  for (const field of form.elements) (field as HTMLInputElement).disabled = locked;
+  paste.disabled = fileField.disabled = locked;
+  get("idle").hidden = phase !== "opening" && phase !== "ready";
+  get("live").hidden = !get("idle").hidden;
+}
+
+function showFacts(manifest: Manifest, runtime: string, difference: number): void {
+  const { base, adapter } = manifest;
+  const rows: [string, string][] = [
+    ["base", `${base.name} (${base.family}, ${base.dtype})`],
+    ["adapter", `rank ${adapter.rank}, ${megabytes(4 * adapterSize(manifest))}`],
+    ["computes", `rightly, within ${difference.toExponential(0)} of the reference`],
+    ["with", runtime],
+  ];
+  get("facts").replaceChildren(
+    ...rows.flatMap(([name, text]) => {
+      const [term, fact] = [document.createElement("dt"), document.createElement("dd")];
+      term.textContent = name;
+      fact.textContent = text;
+      return [term, fact];
+    }),
+  );
+  get("facts").hidden = false;
+  get("stage").hidden = get("loading").hidden = true;
+}
+
+function showCounts(counts: Counts | null): void {
+  now.counts = counts;
+  get("counts").classList.remove("bad");
+  get("counts").textContent =
+    counts === null
+      ? ""
+      : `${counts.samples} messages: ${counts.learned} to learn from, ${counts.held} to check with; the longest has ` +
+        `${counts.longest} tokens.`;
+  showEstimate();
+}
+
+function showEstimate(): void {
+  const { manifest, settings, counts } = now;
+  if (manifest === undefined) return;
+  const length = counts?.longest ?? settings.max_length_tokens;
+  const bytes = stepBytes(manifest, settings.batch_size, length);
+  const unit = settings.batch_size === 1 ? "one message" : `${settings.batch_size} messages`;
+  get("estimate").textContent = `Memory: about ${megabytes(bytes)}, with ${unit} of up to ${length} tokens at once.`;
+}
+
+/** Read the form; then have the worker look at the messages with these settings. */
+function changed(): void {
+  say("said", "");
+  try {
+    now.settings = readSettings(form);
+  } catch (error) {
+    say("said", textOf(error));
+    now.counts = null;
+    arrange();
+    return;
+  }
+  const given = messages();
+  if (given === null) showCounts(null);
+  else wish({ kind: "look", ...given, settings: now.settings });
+  arrange();
+}
+
+function messages(): { name: string; text: string } | null {
+  return now.file ?? (paste.value.trim() === "" ? null : { name: "", text: paste.value });
+}
+
+async function chosen(file: File | undefined): Promise<void> {
+  now.file = null;
+  get("file-name").textContent = file?.name ?? "Choose a file";
+  if (file !== undefined) {
+    try {
+      const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+      now.file = { name: file.name, text };
+      paste.value = "";
+    } catch {
+      now.counts = null;
+      get("counts").textContent = `${file.name} is no text in UTF-8: save it again as UTF-8`;
+      get("counts").classList.add("bad");
+      arrange();
+      return;
+    }
+  }
+  changed();
+}
+
+function showProgress(): void {
+  const { progress, settings, phase, recent } = now;
+  if (progress === null) return;
+  const checked = progress.validation_losses.at(-1)?.[1] ?? progress.train_losses.at(-1);
+  get("step").textContent = String(progress.step);
+  get("step-name").textContent = `of ${settings.max_steps} steps`;
+  get("loss").textContent = checked === undefined ? "–" : checked.toFixed(3);
+  get<HTMLProgressElement>("done").value = phase === "done" ? 1 : progress.step / settings.max_steps;
+  const [first, last] = [recent[0], recent.at(-1)];
+  const perStep =
+    first && last && last.step > first.step
+      ? (last.at - first.at) / 1000 / (last.step - first.step)
+      : progress.seconds / Math.max(1, progress.step);
+  const left = phase === "done" ? progress.seconds : perStep * (settings.max_steps - progress.step);
+  get("left").textContent = progress.step === 0 ? "–" : duration(left);
+  get("left-name").textContent = phase === "done" ? "in all" : "left at most";
+  drawCurve(get<SVGSVGElement>("curve"), {
+    train: progress.train_losses,
+    validation: progress.validation_losses,
+    target: settings.target_validation_loss,
+    maxSteps: settings.max_steps,
+  });
+}
+
+function showState(text: string): void {
+  get("state").textContent = text;
+}
+
+function ended(why: Stopped): void {
+  const [first, best] = [now.progress?.validation_losses[0], now.progress && lowest(now.progress)];
+  const change = first && best ? ` Loss ${first[1].toFixed(3)} before, ${best[1].toFixed(3)} at step ${best[0]}.` : "";
+  showState(`${REASONS[why]}${change}`);
+}
+
+/** Start, or go on; the screen stays awake, and the browser is asked to keep the data. */
+function run(what: Wish): void {
+  say("said", "");
+  say("take-said", "");
+  now.recent = [];
+  now.phase = "running";
+  showState("Getting ready");
+  arrange();
+  void navigator.storage?.persist?.();
+  wish(what);
+}
+
+let awake: WakeLockSentinel | null = null;
+async function keepAwake(on: boolean): Promise<void> {
+  try {
+    if (on && awake === null) awake = (await navigator.wakeLock?.request("screen")) ?? null;
+    if (!on) await awake?.release();
+  } catch {
+    // The browser does not allow it now; training goes on while the page is open.
+  }
+  if (!on || awake?.released) awake = null;
+}
+
+function showRun(saved: SavedRun): void {
+  now.progress = saved.progress;
+  now.settings = saved.settings;
+  now.phase = saved.stopped === null ? "paused" : "done";
+  showSettings(form, saved.settings);
+  spare.checked = saved.settings.batch_size === 1;
+  get("file-name").textContent = saved.counts.name || "Pasted messages";
+  showCounts(saved.counts);
+}
+
+function heard(news: News): void {
+  switch (news.kind) {
+    case "stage":
+      get("stage").textContent = news.share === null ? news.text : `${news.text}, ${Math.round(100 * news.share)}%`;
+      if (news.share === null) get("loading").removeAttribute("value");
+      else get<HTMLProgressElement>("loading").value = news.share;
+      return;
+    case "opened":
+      now.manifest = news.manifest;
+      now.settings = sparing(DEFAULTS, false, news.manifest.length_tokens);
+      showSettings(form, now.settings);
+      showFacts(news.manifest, news.runtime, news.difference);
+      now.phase = "ready";
+      if (news.run !== null) showRun(news.run);
+      arrange();
+      if (news.run === null) changed();
+      else {
+        showProgress();
+        ended(news.run.stopped ?? "paused");
+      }
+      return;
+    case "looked":
+      if (now.phase === "ready") showCounts(news.counts);
+      break;
+    case "started":
+      showCounts(news.counts);
+      now.settings = news.settings;
+      break;
+    case "step":
+      now.progress = news.progress;
+      now.recent = [...now.recent, { step: news.progress.step, at: performance.now() }].slice(-8);
+      showState("Learning. Every step is saved; the page may be closed at any time.");
+      showProgress();
+      void keepAwake(true);
+      return;
+    case "stopped":
+      now.phase = news.why === "paused" ? "paused" : "done";
+      showProgress();
+      ended(news.why);
+      void keepAwake(false);
+      break;
+    case "said":
+      get(news.side).textContent = news.text + (news.done ? "" : " …");
+      if (news.done && news.side === "mine") now.asking = false;
+      break;
+    case "taken":
+      offer(news.name, news.bytes);
+      return;
+    case "discarded":
+      return void reset();
+    case "failed":
+      failed(news.during, news.text);
+  }
+  arrange();
+}
+
+function failed(during: Wish["kind"], text: string): void {
+  void keepAwake(false);
+  if (during === "open") {
+    say("fault", text);
+    get("model").hidden = true;
+    return;
+  }
+  if (during === "look") {
+    showCounts(null);
+    get("counts").textContent = text;
+    get("counts").classList.add("bad");
+    return;
+  }
+  now.asking &&= during !== "ask";
+  if (during === "start" || during === "continue") {
+    now.phase = (now.progress?.step ?? 0) > 0 ? "paused" : "ready";
+    showState("");
+    say("said", text);
+  } else say(during === "ask" ? "ask-said" : "take-said", text);
+}
+
+/** Back to a page without a run. */
+function reset(): void {
+  now.progress = null;
+  now.file = null;
+  now.phase = "ready";
+  paste.value = "";
+  fileField.value = "";
+  get("file-name").textContent = "Choose a file";
+  get("answers").hidden = true;
+  showCounts(null);
+  changed();
+  arrange();
+}
+
+function offer(name: string, bytes: Uint8Array): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([bytes as BlobPart], { type: "application/octet-stream" }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+function connect(): void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  form.addEventListener("input", (event) => {
+    if (event.target === spare) {
+      now.settings = sparing(now.settings, spare.checked, now.manifest?.length_tokens ?? Infinity);
+      showSettings(form, now.settings);
+    }
+    clearTimeout(timer);
+    timer = setTimeout(changed, 250);
+  });
+  form.addEventListener("submit", (event) => event.preventDefault());
+  paste.addEventListener("input", () => {
+    now.file = null;
+    get("file-name").textContent = "Choose a file";
+    clearTimeout(timer);
+    timer = setTimeout(changed, 250);
+  });
+  fileField.addEventListener("change", () => void chosen(fileField.files?.[0]));
+  button("start").addEventListener("click", () => {
+    const given = messages();
+    now.progress = null;
+    if (given !== null) run({ kind: "start", ...given, settings: now.settings, availableBytes: availableBytes() });
+  });
+  button("pause").addEventListener("click", () => {
+    showState("Pausing after this step");
+    wish({ kind: "pause" });
+  });
+  button("continue").addEventListener("click", () => run({ kind: "continue", availableBytes: availableBytes() }));
+  button("over").addEventListener("click", () => {
+    if (confirm("Throw this run away and start over? Download its adapter first if you want to keep it.")) {
+      wish({ kind: "discard" });
+    }
+  });
+  button("discard").addEventListener("click", () => {
+    if (confirm("Delete messages, settings and adapter from this browser?")) wish({ kind: "discard" });
+  });
+  button("folder").addEventListener("click", () => wish({ kind: "take", form: "folder" }));
+  button("weights").addEventListener("click", () => wish({ kind: "take", form: "weights" }));
+  get<HTMLFormElement>("question").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (button("ask").disabled) return;
+    now.asking = true;
+    say("ask-said", "");
+    get("answers").hidden = false;
+    get("base").textContent = "…";
+    get("mine").textContent = "";
+    const temperature = get<HTMLInputElement>("certain").checked ? 0 : 0.8;
+    const seed = Math.floor(Math.random() * 2 ** 31);
+    wish({ kind: "ask", prompt: get<HTMLInputElement>("prompt").value, temperature, seed });
+    arrange();
+  });
+  addEventListener("resize", showProgress);
+}
+
+/** Have the service worker in charge before anything is loaded, so that all of it is kept. */
+async function keepOffline(): Promise<void> {
+  if (!("serviceWorker" in navigator)) return;
+  try {
+    await navigator.serviceWorker.register("offline.js");
+    await navigator.serviceWorker.ready;
+    if (navigator.serviceWorker.controller === null) {
+      const taken = new Promise((resolve) => (navigator.serviceWorker.oncontrollerchange = resolve));
+      await Promise.race([taken, new Promise((resolve) => setTimeout(resolve, 3000))]);
+    }
+  } catch {
+    // Private windows have none: the page works, but not without a network.
+  }
+}
+
+async function begin(): Promise<void> {
+  const lacking = missing();
+  if (lacking.length > 0) {
+    say("fault", `This browser cannot train a model: it lacks ${lacking.join(" and ")}. Use a current browser.`);
+    return;
+  }
+  say("fault", "");
+  document.querySelector("main")!.hidden = false;
+  addFields(get("more"));
+  showSettings(form, DEFAULTS);
+  connect();
+  arrange();
+  await keepOffline();
+  now.worker = new Worker(new URL("worker.js", document.baseURI), { type: "module" });
+  now.worker.onmessage = ({ data }: MessageEvent<News>) => heard(data);
+  now.worker.onerror = (event) => failed("open", `The page's worker stopped (${event.message || "no reason given"}): load the page again.`);
+  wish({ kind: "open", threads: threads() });
+}
+
+void begin();

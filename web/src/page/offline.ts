@@ -1,0 +1,62 @@
+/** The service worker: keeps the page and the export, so that both open without a network. */
+export {};
+
+declare const self: ServiceWorkerGlobalScope;
+declare const VERSION: string;
+declare const FILES: readonly string[];
+
+const PAGE = `xpert-page-${VERSION}`;
+const EXPORT = "xpert-export";
+
+self.addEventListener("install", (event) => {
+  event.waitUntil(
+    (async () => {
+      const cache = await caches.open(PAGE);
+      await cache.addAll(["./", ...FILES].map((name) => new Request(name, { cache: "reload" })));
+      await self.skipWaiting();
+    })(),
+  );
+});
+
+self.addEventListener("activate", (event) => {
+  event.waitUntil(
+    (async () => {
+      const old = (await caches.keys()).filter((name) => name.startsWith("xpert-page-") && name !== PAGE);
+      await Promise.all(old.map((name) => caches.delete(name)));
+      await self.clients.claim();
+    })(),
+  );
+});
+
+self.addEventListener("fetch", (event) => {
+  const address = new URL(event.request.url);
+  if (event.request.method !== "GET" || address.origin !== self.location.origin) return;
+  if (address.pathname.endsWith("/export/manifest.json")) event.respondWith(manifest(event.request));
+  else event.respondWith(kept(event.request, address.searchParams.has("sha256") ? EXPORT : PAGE));
+});
+
+/** From the network, so that a new export is seen; without one, what was kept. A new one ends the files of the old. */
+async function manifest(request: Request): Promise<Response> {
+  const before = await (await caches.open(EXPORT)).match(request);
+  const answer = await fetch(request).catch(() => undefined);
+  if (answer === undefined || !answer.ok) return before ?? answer ?? Response.error();
+  if (before !== undefined && (await before.text()) !== (await answer.clone().text())) await caches.delete(EXPORT);
+  await (await caches.open(EXPORT)).put(request, answer.clone());
+  return answer;
+}
+
+/** What was kept; else from the network, and then it is kept where it is a file of the export. */
+async function kept(request: Request, name: string): Promise<Response> {
+  const cache = await caches.open(name);
+  const found = await cache.match(request);
+  if (found !== undefined) return found;
+  const answer = await fetch(request);
+  if (answer.ok && name === EXPORT) {
+    try {
+      await cache.put(request, answer.clone());
+    } catch {
+      // No space is left: the page works on, but not without a network.
+    }
+  }
+  return answer;
+}

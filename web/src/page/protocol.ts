@@ -1,0 +1,59 @@
+/** What the page and its worker tell each other. */
+import type { Progress } from "../core/checkpoint.ts";
+import type { Manifest } from "../core/manifest.ts";
+import type { Settings } from "../core/settings.ts";
+import type { Stopped } from "../core/trainer.ts";
+
+/** From the page. */
+export type Wish =
+  | { readonly kind: "open"; readonly threads: number }
+  | { readonly kind: "look"; readonly name: string; readonly text: string; readonly settings: Settings }
+  | {
+      readonly kind: "start";
+      readonly name: string;
+      readonly text: string;
+      readonly settings: Settings;
+      readonly availableBytes: number | undefined;
+    }
+  | { readonly kind: "continue"; readonly availableBytes: number | undefined }
+  | { readonly kind: "pause" }
+  | { readonly kind: "ask"; readonly prompt: string; readonly temperature: number; readonly seed: number }
+  | { readonly kind: "take"; readonly form: "folder" | "weights" }
+  | { readonly kind: "discard" };
+
+/** A person's texts in numbers. */
+export interface Counts {
+  readonly name: string;
+  readonly samples: number;
+  readonly learned: number;
+  readonly held: number;
+  readonly longest: number;
+}
+
+/** A run that lies in this browser. */
+export interface SavedRun {
+  readonly counts: Counts;
+  readonly settings: Settings;
+  readonly progress: Progress;
+  /** Why it ended; null: it did not. */
+  readonly stopped: Stopped | null;
+}
+
+/** From the worker. */
+export type News =
+  | { readonly kind: "stage"; readonly text: string; readonly share: number | null }
+  | {
+      readonly kind: "opened";
+      readonly manifest: Manifest;
+      readonly runtime: string;
+      readonly difference: number;
+      readonly run: SavedRun | null;
+    }
+  | { readonly kind: "looked"; readonly counts: Counts }
+  | { readonly kind: "started"; readonly counts: Counts; readonly settings: Settings }
+  | { readonly kind: "step"; readonly progress: Progress }
+  | { readonly kind: "stopped"; readonly why: Stopped }
+  | { readonly kind: "said"; readonly side: "base" | "mine"; readonly text: string; readonly done: boolean }
+  | { readonly kind: "taken"; readonly name: string; readonly bytes: Uint8Array }
+  | { readonly kind: "discarded" }
+  | { readonly kind: "failed"; readonly during: Wish["kind"]; readonly text: string };

@@ -1,0 +1,124 @@
+/**
+ * Uses the page as a person does, in a real browser, and tells what happened.
+ *
+ *   node test/drive.mjs PLAN.json
+ *
+ * The plan: {"url", "browser": path of a Chromium, "width", "height", "dark", "profile": folder, "hide": names of globals
+ * that this browser shall lack, "acts": [[name, ...arguments], ...]}. Prints one JSON document: what was shown, and every
+ * request with the number of the act during which it was made.
+ */
+import fs from "node:fs";
+
+import { chromium } from "playwright-core";
+
+const plan = JSON.parse(fs.readFileSync(process.argv[2], "utf-8"));
+const PATIENCE_MS = 240_000;
+
+const context = await chromium.launchPersistentContext(plan.profile, {
+  executablePath: plan.browser,
+  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"],
+  viewport: { width: plan.width ?? 390, height: plan.height ?? 844 },
+  deviceScaleFactor: plan.width > 600 ? 1 : 2,
+  colorScheme: plan.dark ? "dark" : "light",
+  ignoreHTTPSErrors: true,
+});
+context.setDefaultTimeout(PATIENCE_MS);
+const told = { requests: [], faults: [], shown: {}, times: {} };
+let act = 0;
+const note = (request) => told.requests.push({ act, method: request.method(), url: request.url() });
+context.on("request", note);
+context.on("weberror", (found) => told.faults.push(String(found.error())));
+let page;
+
+/** What stands on the page now. */
+const texts = () =>
+  page.evaluate(() => {
+    const seen = (id) => {
+      const found = document.getElementById(id);
+      return found === null || found.closest("[hidden]") !== null ? null : found.textContent.trim();
+    };
+    const names = ["fault", "facts", "counts", "estimate", "said", "step", "loss", "left", "state", "base", "mine",
+      "ask-said", "take-said"];
+    return { ...Object.fromEntries(names.map((name) => [name, seen(name)])), wide: document.documentElement.scrollWidth };
+  });
+
+const acts = {
+  /** A new tab on the page, until the model is open or the page says why not. */
+  async open() {
+    page = await context.newPage();
+    page.on("console", (message) => message.type() === "error" && told.faults.push(message.text()));
+    page.on("pageerror", (error) => told.faults.push(String(error)));
+    page.on("websocket", (socket) => told.requests.push({ act, method: "WEBSOCKET", url: socket.url() }));
+    page.on("dialog", (dialog) => dialog.accept());
+    if (plan.hide) await page.addInitScript((names) => names.forEach((name) => delete globalThis[name]), plan.hide);
+    await page.goto(plan.url);
+    await page.locator("#facts:visible, #fault:visible").filter({ hasNotText: "needs a current browser with" }).waitFor();
+  },
+  file: (path) => page.setInputFiles("#file", path),
+  paste: (text) => page.fill("#paste", text),
+  async set(fields) {
+    await page.evaluate(() => (document.querySelector("details").open = true));
+    for (const [name, value] of Object.entries(fields)) {
+      const field = page.locator(`#settings [name=${name}]`);
+      if (name === "schedule") await field.selectOption(value);
+      else await field.fill(value === null ? "" : String(value));
+    }
+    await page.evaluate(() => (document.querySelector("details").open = false));
+    await page.waitForTimeout(600);
+  },
+  spare: () => page.click("#spare"),
+  click: (id) => page.click(`#${id}:not([disabled])`),
+  /** Wait until the page shows a step, or the run has ended. */
+  step: (number) =>
+    page.waitForFunction((wanted) => parseInt(document.getElementById("step").textContent, 10) >= wanted, number, {
+      polling: 20,
+    }),
+  paused: () => page.waitForFunction(() => document.getElementById("state").textContent.startsWith("Paused.")),
+  end: () =>
+    page.waitForFunction(() => {
+      const said = document.getElementById("said");
+      if (!said.hidden) throw new Error(said.textContent);
+      return document.getElementById("state").textContent.startsWith("Done");
+    }),
+  /** Kill the tab, with its worker, as a phone does that needs the memory. */
+  async kill() {
+    const crashed = page.waitForEvent("crash");
+    (await context.newCDPSession(page)).send("Page.crash").catch(() => undefined);
+    await crashed;
+    await page.close();
+  },
+  close: () => page.close(),
+  async ask(prompt) {
+    await page.fill("#prompt", prompt);
+    await page.click("#ask:not([disabled])");
+    await page.waitForSelector("#ask:not([disabled])");
+  },
+  async take(id, path) {
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click(`#${id}:not([disabled])`)]);
+    await download.saveAs(path);
+  },
+  offline: (on) => context.setOffline(on),
+  size: (width, height) => page.setViewportSize({ width, height }),
+  shot: (path) => page.screenshot({ path, fullPage: true }),
+  show: async (name) => {
+    told.shown[name] = await texts();
+  },
+  wait: (seconds) => page.waitForTimeout(1000 * seconds),
+};
+
+try {
+  for (const [name, ...words] of plan.acts) {
+    const began = performance.now();
+    await acts[name](...words);
+    told.times[`${act} ${name}`] = (performance.now() - began) / 1000;
+    act += 1;
+  }
+  told.shown.last = page.isClosed() ? null : await texts();
+} catch (error) {
+  console.error(`act ${act} (${plan.acts[act][0]}): ${error.message}`);
+  if (page && !page.isClosed()) console.error(JSON.stringify(await texts().catch(() => null)), told.faults);
+  process.exitCode = 1;
+} finally {
+  await context.close();
+}
+console.log(JSON.stringify(told));
