@@ -149,7 +149,7 @@ def _start(job: Job, weights: Mapping[str, float], room: Path) -> Path:
 
 
 def steps_by_dimensions(people: Sequence[Person], found: Sequence[dict]) -> dict[str, dict[str, Any]]:
-    """Mean steps of every start, and ratios of the means with their spread over seeds (of the people of a seed)."""
+    """Mean steps of every start with their spread over people, and ratios of the means."""
     told: dict[str, dict[str, Any]] = {}
     for count in DIMENSIONS:
         rows = [one for person, one in zip(people, found, strict=True) if len(person.styles) == count]
@@ -188,6 +188,8 @@ def measure_predictions(
             words, measured = predicted(plans[n], space), Explanation.model_validate_json(str(told))
             pairs.append([(words[word.word], word.coefficient) for word in measured.words])
             show("explaining merges", done, len(several))
+    if len(pairs) < 2:
+        return {"merges": len(pairs), "rank_correlation": float("nan")}
     rows = np.array([pair for merge in pairs for pair in merge])
     each = [float(spearmanr(*zip(*merge, strict=True)).statistic) for merge in pairs]
     return {
@@ -205,7 +207,7 @@ def measure_wishes(show: Show) -> dict[str, dict[str, Any]]:
     with open_pool(EMBEDDED_POOL, read_only=True) as pool:
         for number, word in enumerate(explainer.space.words, 1):
             wished = wish({word: 1.0}, explainer.space)
-            settled = settle_merge(plan_merge(wished, pool), wished, pool, explainer)
+            settled = settle_merge(plan_merge(wished, pool, wished=True), wished, pool, explainer)
             first = [one.word for one in settled.measured.strongest(3)]
             found[word] = {
                 "words": " ".join(first),

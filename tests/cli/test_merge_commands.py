@@ -1,7 +1,9 @@
 """`xpert merge` and wishes as a person uses them: on a tiny base, offline."""
 
+import json
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -20,9 +22,9 @@ def records(pool: Path) -> list[PoolRecord]:
 
 
 def wish_for(pool: Path, *names: str) -> str:
-    """Words that some models of the pool have together."""
+    """Three times the words that some models of the pool have together: they have little of any."""
     found = [record.explanation for record in records(pool) if record.name in names]
-    total = [sum(e.words[k].coefficient for e in found if e) for k in range(2)]
+    total = [3 * sum(e.words[k].coefficient for e in found if e) for k in range(2)]
     return f"formal={total[0]:.3f},poetic={total[1]:.3f}"
 
 
@@ -62,10 +64,10 @@ def test_a_wish_needs_no_data_and_no_model(world: Any, run: Any, monkeypatch: py
     done = run("select", "--want", wish_for(world.pool, "calm", "loud"), "--pool", world.pool, "--json")
     assert done.code == 0, done.err
     assert done.document["reference"] == "none" and done.document["person"]["digests"]["prompts"] == "wish"
-    assert set(done.document["merge"]["weights"]) <= {"calm", "loud"}
+    assert done.document["merge"]["weights"] and done.document["merge"]["gain"] > 0
     told = run("select", "--want", "formal=0.8,poetic", "--pool", world.pool, "--json").document["person"]["words"]
     assert {word["word"]: round(word["coefficient"], 6) for word in told} == {"formal": 0.8, "poetic": 1.0}
-    shown = run("select", "--want", wish_for(world.pool, "loud"), "--pool", world.pool)
+    shown = run("select", "--want", wish_for(world.pool, "calm", "loud"), "--pool", world.pool)
     assert "nearest:" in shown.out and "wished" in shown.out
 
 
@@ -73,13 +75,51 @@ def test_merging_for_a_wish_and_for_a_person(world: Any, run: Any, tmp_path: Pat
     wish = wish_for(world.pool, "calm", "loud")
     done = run("merge", "--want", wish, "--pool", world.pool, "--out", tmp_path / "wished", "--rounds", "1", "--json")
     assert done.code == 0, done.err + done.out
-    assert done.document["distance"] >= 0 and done.document["plan"]["weights"] == done.document["weights"]
-    without = run(
-        *("merge", "--for", world.data, "--with", "loud=0.5", "--without", "calm", "--pool", world.pool),
-        *("--out", tmp_path / "mine", "--no-explain", "--json"),
-    )
+    assert done.document["plan"]["weights"] == done.document["weights"]
+    line = ("merge", "--for", world.data, "--with", "loud=0.5", "--without", "calm", "--pool", world.pool, "--json")
+    without = run(*line, "--out", tmp_path / "mine")
     assert without.code == 0, without.err + without.out
-    assert without.document["weights"] == {"loud": 0.5} and without.document["distance"] is None
+    assert without.document["weights"] == {"loud": 0.5} and without.document["distance"] > 0
+    assert run(*line, "--no-explain", "--out", tmp_path / "plain").document["distance"] is None
+
+
+def test_two_folders_of_one_name_are_two_parents(world: Any, run: Any, tmp_path: Path) -> None:
+    for place, adapter in zip(("a", "b"), world.adapters[1:], strict=True):
+        shutil.copytree(adapter, tmp_path / place / "x")
+    parents = (f"{tmp_path / 'a' / 'x'}=0.5", f"{tmp_path / 'b' / 'x'}=0.25")
+    done = run("merge", *parents, "--base", world.base, "--pool", world.pool, "--out", tmp_path / "both", "--json")
+    assert done.code == 0, done.err
+    assert done.document["weights"] == {"x": 0.5, "x-2": 0.25}
+    model = json.loads((tmp_path / "both" / "adapter_config.json").read_text())
+    assert model["base_model_name_or_path"] == str(world.base)
+    assert str(world.base) not in (tmp_path / "both" / "README.md").read_text()
+
+
+def test_given_weights_may_take_a_style_away(world: Any, run: Any, tmp_path: Path) -> None:
+    done = run("merge", "calm=0.5", "loud=-0.25", "--pool", world.pool, "--out", tmp_path / "less", "--json")
+    assert done.code == 0, done.err
+    assert done.document["weights"] == {"calm": 0.5, "loud": -0.25} and done.document["predicted"]
+
+
+def test_a_merge_whose_explanation_is_interrupted_is_gone(
+    world: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ("merge", "calm=0.5", "loud=0.25", "--pool", world.pool, "--out", tmp_path / "out", "--json")
+
+    def interrupt(*_: Any, **__: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("xpert.explainer.Explainer.explain_adapter", interrupt)
+        assert run(*line).code == 130
+    assert not list(tmp_path.iterdir())
+    assert run(*line).code == 0
+
+
+def test_a_model_that_takes_no_part_is_not_chosen_and_the_command_says_so(world: Any, run: Any) -> None:
+    line = ("select", "--want", wish_for(world.pool, "loud"), "--without", "loud", "--most", "3", "--pool", world.pool)
+    done = run(*line, "--json")
+    assert {ranked["name"] for ranked in done.document["ranking"]} == {"calm"}
 
 
 @pytest.mark.parametrize(
@@ -96,6 +136,11 @@ def test_merging_for_a_wish_and_for_a_person(world: Any, run: Any, tmp_path: Pat
         (("merge", "--want", "purple", "--out", "x"), 2, "no word 'purple': choose from formal, poetic"),
         (("merge", "--want", "formal", "--without", "nobody", "--out", "x"), 2, "no model 'nobody'"),
         (("merge", "--want", "formal", "--base", "b", "--out", "x"), 2, "--base would do nothing"),
+        (("merge", "calm=1", "--method", "ties", "--out", "x"), 2, "give --density, such as 0.5"),
+        (("merge", "calm=1", "--density", "0.5", "--out", "x"), 2, "has no density"),
+        (("merge", "calm=1", "--seed", "3", "--out", "x"), 2, "--seed would do nothing"),
+        (("merge", "calm=1", "--samples", "3", "--out", "x"), 2, "--samples would do nothing"),
+        (("merge", "--want", "formal", "--no-explain", "--rounds", "1", "--out", "x"), 2, "--rounds would do nothing"),
         (("select",), 2, "nothing to select for"),
         (("select", "--want", "formal,formal=1"), 2, "twice"),
     ],
@@ -126,3 +171,7 @@ def test_a_whole_model_among_the_parents_makes_one_that_is_explained(world: Any,
     again = run("explain", tmp_path / "whole", "--pool", world.pool, "--json")
     assert again.document["kind"] == "adapter"
     assert again.document["explanation"]["words"] == done.document["measured"]["words"]
+    for name in ("tokenizer.json", "tokenizer_config.json", "README.md"):
+        (tmp_path / "whole" / name).unlink()
+    bare = run("explain", tmp_path / "whole", "--pool", world.pool, "--json")
+    assert bare.document["explanation"]["words"] == done.document["measured"]["words"]

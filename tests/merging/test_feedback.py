@@ -76,6 +76,17 @@ def test_a_merge_that_comes_out_as_predicted_is_measured_once() -> None:
     assert found.distance == pytest.approx(found.plan.distance, abs=1e-6)
 
 
+def test_a_fixed_weight_stays_and_a_stretched_one_is_not_cut() -> None:
+    plan, world = combine(PERSON, POOL), Drowning()
+    found = settle(plan, PERSON, POOL, world, fixed={"golden": plan.weights["golden"]})
+    assert {asked["golden"] for asked in world.asked} == {plan.weights["golden"]}
+    assert found.plan.weights["bright"] > plan.weights["bright"]
+    stretched = plan.model_copy(update={"weights": {"bright": 2.0, "golden": 0.7}})
+    world = Drowning(share=0.8)
+    settle(stretched, explained(np.array([2.0, 0.7, 0.27])), POOL, world)
+    assert {asked["bright"] for asked in world.asked} == {2.0}
+
+
 def test_a_correction_that_makes_it_worse_is_not_kept() -> None:
     plan = combine(PERSON, POOL)
 

@@ -22,7 +22,8 @@ def explain(
         str,
         typer.Argument(
             metavar="TARGET",
-            help="An adapter folder, a name in the pool, personal data (file or folder), or a sample person: @mia.",
+            help="An adapter folder, a whole model, a name in the pool, personal data (file or folder), or a sample "
+            "person: @mia.",
         ),
     ],
     pool: Pool = None,

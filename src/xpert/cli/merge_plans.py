@@ -30,13 +30,11 @@ class Family:
         is_model: whether a folder holds one.
         base_under: the base that such a folder says it belongs to, None where it does not say.
         resolve: name of a base -> its folder.
-        packaged: names of bases that come with the package.
     """
 
     is_model: Callable[[Path], bool]
     base_under: Callable[[Path], str | None]
     resolve: Callable[[str], Path]
-    packaged: Mapping[str, Path]
 
 
 @dataclass(frozen=True)
@@ -47,20 +45,15 @@ class MergePlan:
         parents: name -> adapter folder and weight.
         base: name or folder of the base, as it was given or the pool has it.
         folder: of that base.
-        base_name: what a card may call it: a hub name, or its folder's last part, since paths name their owners.
+        base_name: what a card may call it; None where it is a folder.
         known: whether all parents are named from the pool.
     """
 
     parents: dict[str, tuple[Path, float]]
     base: str
     folder: Path
-    base_name: str
+    base_name: str | None
     known: bool
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """Name -> weight."""
-        return {name: weight for name, (_, weight) in self.parents.items()}
 
 
 @dataclass(frozen=True)
@@ -140,7 +133,20 @@ class Asked:
         """
         from xpert.device.merging import plan_merge
 
-        return plan_merge(person, pool, most=self.most, fixed=self.fixed, forbidden=self.forbidden)
+        return plan_merge(
+            person, pool, most=self.most, fixed=self.fixed, forbidden=self.forbidden, wished=bool(self.wanted)
+        )
+
+    def check(self, space: Space, pool: Pool) -> None:
+        """See that words and models are known, before anything is loaded.
+
+        Raises:
+            SettingsError: one is not.
+        """
+        from xpert.merging.wishes import wish
+
+        point = wish(self.wanted or {space.words[0]: 1.0}, space)
+        self.plan(point, pool)
 
 
 def given_plan(
@@ -159,6 +165,8 @@ def given_plan(
         SettingsError: a weight that is no number, a model that is given twice, or a name that is a folder too.
         PoolError: no such pool, or no such model in it.
     """
+    from xpert.models.reference import public_name
+
     weights: dict[str, float] = {}
     for text in parents:
         name, weight = weighed(text)
@@ -171,7 +179,8 @@ def given_plan(
         from_pool = [name for name in weights if name in known]
         if base is None and not from_pool and not pool_given:
             base = next((named for folder in folders.values() if (named := family.base_under(folder))), None)
-        base = base or base_of(opened, *from_pool[:1])
+        if base is None and (from_pool or pool_given):
+            base = base_of(opened, *from_pool[:1])
     if base is None:
         raise SettingsError("nothing says what the base of these models is: give --base")
     planned: dict[str, tuple[Path, float]] = {}
@@ -179,12 +188,9 @@ def given_plan(
         twin = next((key for key, (other, _) in planned.items() if other.resolve() == folder.resolve()), None)
         if twin is not None:
             raise SettingsError(f"{name!r} and {twin!r} are one model: write it once, with one weight")
-        planned[_free_name(name if name in known else folder.resolve().name, {*planned, *from_pool} - {name})] = (
-            folder,
-            weights[name],
-        )
-    called = _base_name(base, family)
-    return MergePlan(planned, base, family.resolve(base), called, known=len(from_pool) == len(weights))
+        called = name if name in known else _free_name(folder.resolve().name, {*planned, *from_pool})
+        planned[called] = folder, weights[name]
+    return MergePlan(planned, base, family.resolve(base), public_name(base), known=len(from_pool) == len(weights))
 
 
 def wanted_words(text: str) -> dict[str, float]:
@@ -248,11 +254,6 @@ def pool_base(opened: Pool, place: Path) -> str:
     if name is None or not opened.list():
         raise PoolError(f"pool {place} is empty: add models with `xpert pool add`")
     return name
-
-
-def _base_name(base: str, family: Family) -> str:
-    place = Path(base).expanduser()
-    return place.resolve().name if base not in family.packaged and place.is_dir() else base
 
 
 def _parent(name: str, opened: Pool, known: set[str], family: Family) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xpert.cli.options import COLUMNS, Base, Device, Json, Out, Pool, Quiet, Samples, grouped
+from xpert.cli.options import COLUMNS, Base, Device, Json, Out, Pool, Quiet, grouped
 
 if TYPE_CHECKING:
     from xpert.cli.merge_plans import Asked
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from xpert.device.merging import MergeReport, MergeSettings
 
 _MODELS, _MERGING = "Models", "Merging"
+PERSON_SAMPLES = 50
 Method = Literal["task-arithmetic", "ties", "dare", "dare-ties"]
 Want = Annotated[
     str | None,
@@ -54,17 +55,24 @@ Rounds = Annotated[
 ]
 HOW = {
     "method": (
-        Annotated[Method, typer.Option("--method", help="How differences become one.", rich_help_panel=_MERGING)],
+        Annotated[
+            Method,
+            typer.Option(
+                "--method",
+                help="How differences become one: task-arithmetic, ties, dare or dare-ties.",
+                rich_help_panel=_MERGING,
+            ),
+        ],
         "task-arithmetic",
     ),
     "density": (
         Annotated[
-            float,
+            float | None,
             typer.Option(
                 "--density", help="Share of each difference that TIES and DARE keep.", rich_help_panel=_MERGING
             ),
         ],
-        1.0,
+        None,
     ),
     "rank": (
         Annotated[
@@ -75,7 +83,13 @@ HOW = {
         ],
         None,
     ),
-    "seed": (Annotated[int, typer.Option("--seed", help="Of what DARE drops.", rich_help_panel=_MERGING)], 0),
+    "seed": (
+        Annotated[
+            int | None,
+            typer.Option("--seed", help="Of what DARE drops.", show_default="0", rich_help_panel=_MERGING),
+        ],
+        None,
+    ),
 }
 
 
@@ -101,7 +115,17 @@ def merge(
         bool, typer.Option("--explain/--no-explain", help="Explain the result.", rich_help_panel=_MERGING)
     ] = True,
     device: Device = "auto",
-    samples: Samples = 50,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples",
+            min=1,
+            metavar="N",
+            help="Explain at most this many samples.",
+            show_default="50",
+            rich_help_panel="Data",
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     *,
@@ -117,24 +141,53 @@ def merge(
     from xpert.cli.merge_plans import Asked
     from xpert.cli.sources import free_folder, refuse_given
     from xpert.cli.terminal import Terminal
-    from xpert.device.merging import MergeSettings
     from xpert.errors import SettingsError
 
-    terminal, out, settings = Terminal(json, quiet), free_folder(out), MergeSettings(**how)
+    terminal, out = Terminal(json, quiet), free_folder(out)
     if bool(parents) == (for_data is not None or want is not None):
         raise SettingsError("give models with weights, such as poet=0.6 brief=0.5, or --for DATA, or --want formal=0.8")
     choosing = {"most": most, "with": include or None, "without": without or None, "rounds": rounds}
+    read = {"samples": samples, **{k: v for k, v in columns.items() if v != COLUMNS[k][1]}}
     if parents:
-        refuse_given(choosing, "the models are named: leave it out, or let --for or --want choose them")
+        refuse_given({**choosing, **read}, "the models are named: leave it out, or let --for or --want choose them")
     else:
         refuse_given({"base": base}, "models are chosen from a pool, which has its own base: leave it out")
+    if for_data is None:
+        refuse_given(read, "nobody's data is read: leave it out, or give --for DATA")
+    if not explain:
+        refuse_given({"rounds": rounds}, "with --no-explain nothing is measured: leave out one of the two")
+    settings = _settings(how)
     with terminal.progress() as progress:
         if parents:
             report = _given(parents, out, pool, base, settings, explain, device, progress.stage)
         else:
-            asked = Asked.of(for_data, want, samples, columns, most, include, without)
+            asked = Asked.of(for_data, want, samples or PERSON_SAMPLES, columns, most, include, without)
             report = _found(asked, out, pool, settings, explain, rounds, device, progress.stage)
     show_merge(terminal, report)
+    if parents and explain and report.measured is None:
+        terminal.note("not explained: the pool is for another base, or has no space; give --pool of this base")
+
+
+def _settings(how: Mapping[str, Any]) -> MergeSettings:
+    """How to merge, checked before any work.
+
+    Raises:
+        SettingsError: a number that the method does not have, or lacks.
+    """
+    from xpert.cli.sources import refuse_given
+    from xpert.device.merging import MergeSettings
+    from xpert.errors import SettingsError
+    from xpert.merging.methods import METHODS, Recipe
+
+    parameters = METHODS[how["method"]].parameters
+    if "density" in parameters and how["density"] is None:
+        raise SettingsError(f"--method {how['method']} keeps a share of every difference: give --density, such as 0.5")
+    if "masks" not in parameters:
+        refuse_given({"seed": how["seed"]}, f"--method {how['method']} draws nothing: leave it out")
+    given = {name: value for name, value in how.items() if value is not None}
+    settings = MergeSettings(**given)
+    Recipe(settings.method, settings.density, seed=settings.seed)
+    return settings
 
 
 def _given(
@@ -149,25 +202,26 @@ def _given(
 ) -> MergeReport:
     """Merge with given weights; explained where the pool is for the same base and has a space."""
     from xpert.cli.merge_plans import Family, given_plan
-    from xpert.cli.sources import base_of, is_merge_parent, lasting_name, merge_base_under, pool_folder, reading
+    from xpert.cli.sources import is_merge_parent, merge_base_under, pool_folder, reading, refuse_image_pool
     from xpert.device.merging import MergeReport, explain_given
-    from xpert.embedded import EMBEDDED_MODELS
     from xpert.merging.merge import merge_models
-    from xpert.models.reference import resolve_folder
+    from xpert.models.reference import model_digest, resolve_folder
     from xpert.opening import open_explainer
     from xpert.pool.setup import SPACE_FILE
+    from xpert.space.storing import load_space
 
     place = pool_folder(pool)
-    family = Family(is_merge_parent, merge_base_under, resolve_folder, EMBEDDED_MODELS)
+    refuse_image_pool(place)
+    family = Family(is_merge_parent, merge_base_under, resolve_folder)
     plan = given_plan(parents, place, family, base, pool_given=pool is not None)
+    ours = (place / SPACE_FILE).is_file() and load_space(place / SPACE_FILE).base == model_digest(plan.folder)
+    explainer = open_explainer(place, device=device) if explain and ours else None
     done = merge_models(
         plan.parents, plan.folder, out, base_name=plan.base_name, on_progress=on_progress, **vars(settings)
     )
+    if explainer is None:
+        return MergeReport(done)
     with reading(pool) as opened:
-        ours = lasting_name(base_of(opened) or "") == lasting_name(plan.base)
-        if not (explain and ours and (place / SPACE_FILE).is_file()):
-            return MergeReport(done)
-        explainer = open_explainer(place, device=device)
         return explain_given(done, opened, explainer, known=plan.known, on_progress=on_progress)
 
 
@@ -187,7 +241,7 @@ def _found(
         SettingsError: none lies nearer than the base.
     """
     from xpert.cli.merge_plans import pool_base
-    from xpert.cli.sources import pool_folder, reading
+    from xpert.cli.sources import pool_folder, reading, wish_space
     from xpert.device.merging import make_merge
     from xpert.errors import SettingsError
     from xpert.merging.feedback import ROUNDS
@@ -195,6 +249,7 @@ def _found(
 
     with reading(pool) as opened:
         pool_base(opened, pool_folder(pool))
+        asked.check(wish_space(pool_folder(pool)), opened)
         explainer = open_explainer(pool_folder(pool), device=device)
         person, _ = asked.point(explainer.space, explainer, on_progress)
         plan = asked.plan(person, opened)
@@ -211,6 +266,7 @@ def _found(
             out,
             settings,
             explained=explain,
+            fixed=asked.fixed,
             rounds=ROUNDS if rounds is None else rounds,
             on_progress=on_progress,
         )

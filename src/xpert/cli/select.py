@@ -61,7 +61,16 @@ def select(
         selection, space = _selected(asked, opened, pool_folder(pool), device, progress.stage)
         merged, records = asked.plan(selection.person, opened), opened.list()
     name = (data if data.startswith("@") else Path(data).name or data) if data else str(want)
-    chosen = {"want": want, "most": most, "pool": pool, "samples": samples, "device": device, **columns}
+    chosen = {
+        "want": want,
+        "most": most,
+        "with": include,
+        "without": without,
+        "pool": pool,
+        "samples": samples,
+        "device": device,
+        **columns,
+    }
     if not json:
         from xpert.reporting.bars import explanation_view, selection_view
         from xpert.reporting.merges import combination_view, wish_view
@@ -97,7 +106,8 @@ def _selected(
         explainer = open_explainer(place, device=device)
         space = explainer.space
     person, reference = asked.point(space, explainer, on_progress)
-    return nearest(person, opened.list(), reference=reference), space
+    allowed = [record for record in opened.list() if record.name not in asked.forbidden]
+    return nearest(person, allowed, reference=reference), space
 
 
 def _predicted(merged: Any, space: Space) -> dict[str, float]:

@@ -189,9 +189,21 @@ def wish_space(place: Path) -> Space:
     from xpert.pool.setup import SPACE_FILE, read_setup
     from xpert.space.storing import load_space
 
-    if read_setup(place).pictures is not None:
-        raise SettingsError(f"{place} is a pool of image models: give --pool of language models")
+    refuse_image_pool(place)
+    read_setup(place)
     return load_space(place / SPACE_FILE)
+
+
+def refuse_image_pool(place: Path) -> None:
+    """Refuse a pool of image models where language models are meant.
+
+    Raises:
+        SettingsError: it is one.
+    """
+    from xpert.pool.setup import SETUP_FILE, read_setup
+
+    if (place / SETUP_FILE).is_file() and read_setup(place).pictures is not None:
+        raise SettingsError(f"{place} is a pool of image models: use `xpert image`, or give --pool of language models")
 
 
 def is_merge_parent(folder: Path) -> bool:

@@ -5,6 +5,7 @@ Knows explanations, pools and folders; the same for language and for image model
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from xpert.merging.feedback import ROUNDS, measure_in_folder, settle
 from xpert.merging.images import merge_image_adapters
 from xpert.merging.merge import merge_models
 from xpert.merging.weights import MOST_PARENTS, combine, combine_at
-from xpert.merging.wishes import MOST_WISHED, WISH, grant, predicted
+from xpert.merging.wishes import MOST_WISHED, grant, predicted
+from xpert.models.folders import check_free
 from xpert.models.generation import Progress
 from xpert.models.pipelines import resolve_pipeline
+from xpert.models.reference import public_name
 from xpert.pool.publishing import Pool
 from xpert.records import Combination, Explanation, MeasuredCombination
 
@@ -65,12 +68,14 @@ def plan_merge(
     most: int | None = None,
     fixed: Mapping[str, float | None] | None = None,
     forbidden: Collection[str] = (),
+    wished: bool = False,
 ) -> Combination:
     """Models and weights for a person, as `merging.weights.combine` finds them; for a wish, as `merging.wishes.grant`.
 
-    Nothing is loaded. `most` is 3 for a person and 4 for a wish where it is None.
+    Nothing is loaded. `most` is 3 for a person and 4 for a wish where it is None. A person's point that was moved by a
+    wish is wished, too.
     """
-    if person.digests.prompts == WISH:
+    if wished:
         return grant(person, pool.list(), most=most or MOST_WISHED, fixed=fixed, forbidden=forbidden)
     return combine(person, pool.list(), most=most or MOST_PARENTS, fixed=fixed, forbidden=forbidden)
 
@@ -99,7 +104,7 @@ def write_merge(
     """
     parents = {name: (pool.adapter_path(name), weight) for name, weight in weights.items()}
     how = vars(settings or MergeSettings())
-    called = _called(next(record.base_name for record in pool.list() if record.name in weights))
+    called = public_name(next(record.base_name for record in pool.list() if record.name in weights))
     if isinstance(explainer, PictureExplainer):
         base = resolve_pipeline(explainer.prober.base.model)
         return merge_image_adapters(parents, base, out, base_name=called, on_progress=on_progress, **how)
@@ -113,6 +118,7 @@ def settle_merge(
     explainer: Explainer | PictureExplainer,
     settings: MergeSettings | None = None,
     *,
+    fixed: Mapping[str, float | None] | None = None,
     rounds: int = ROUNDS,
     on_progress: Progress | None = None,
 ) -> MeasuredCombination:
@@ -124,6 +130,7 @@ def settle_merge(
         pool: that the plan was made from.
         explainer: of that pool.
         settings: how models are merged.
+        fixed: a model that has a weight here keeps it.
         rounds: corrections, at most; each merges and explains once more.
         on_progress: called with (stage, done, total).
 
@@ -137,7 +144,7 @@ def settle_merge(
     def explain(folder: Path) -> Explanation:
         return explainer.explain_adapter(folder, on_progress=on_progress)
 
-    return settle(plan, person, pool.list(), measure_in_folder(write, explain), rounds=rounds)
+    return settle(plan, person, pool.list(), measure_in_folder(write, explain), fixed=fixed, rounds=rounds)
 
 
 def make_merge(
@@ -149,19 +156,23 @@ def make_merge(
     settings: MergeSettings | None = None,
     *,
     explained: bool = True,
+    fixed: Mapping[str, float | None] | None = None,
     rounds: int = ROUNDS,
     on_progress: Progress | None = None,
 ) -> MergeReport:
     """Settle a planned merge, and write it.
 
     Args:
-        plan, person, pool, explainer, settings, rounds, on_progress: as `settle_merge`.
+        plan, person, pool, explainer, settings, fixed, rounds, on_progress: as `settle_merge`.
         out: folder to write; must be free.
         explained: False: as planned, without measuring.
     """
+    check_free(out)
     settled = None
     if explained:
-        settled = settle_merge(plan, person, pool, explainer, settings, rounds=rounds, on_progress=on_progress)
+        settled = settle_merge(
+            plan, person, pool, explainer, settings, fixed=fixed, rounds=rounds, on_progress=on_progress
+        )
         plan = settled.plan
     return MergeReport(
         done=write_merge(plan.weights, pool, explainer, out, settings, on_progress=on_progress),
@@ -180,23 +191,23 @@ def explain_given(
     known: bool,
     on_progress: Progress | None = None,
 ) -> MergeReport:
-    """Explain a merge of given weights, beside what its parents predict.
+    """Explain a merge of given weights, beside what its parents predict. Where that fails, the merge is gone too.
 
     Args:
         done: what was written.
         pool: whose space explains it.
         explainer: of that pool.
-        known: whether the parents are the pool's own, so that something can be predicted.
+        known: whether the parents are the pool's own, so that something can be predicted if they are explained.
         on_progress: called with (stage, done, total).
     """
-    measured = explainer.explain_adapter(done.out, on_progress=on_progress)
+    try:
+        measured = explainer.explain_adapter(done.out, on_progress=on_progress)
+    except BaseException:
+        shutil.rmtree(done.out, ignore_errors=True)
+        raise
+    spaces = {r.explanation.digests.space for r in pool.list() if r.name in done.weights and r.explanation is not None}
+    bare = [r for r in pool.list() if r.name in done.weights and r.explanation is None]
     words = None
-    if known:
+    if known and not bare and spaces == {explainer.space.digest}:
         words = predicted(combine_at(done.weights, measured, pool.list()), explainer.space)
     return MergeReport(done, predicted=words, measured=measured)
-
-
-def _called(base: str) -> str:
-    """What a card may call a base: a hub name, or its folder's last part, since paths name their owners."""
-    folder = Path(base).expanduser()
-    return folder.resolve().name if folder.is_dir() else base

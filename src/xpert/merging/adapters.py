@@ -58,7 +58,8 @@ def merge_adapters(
         mean: the mean over the models that agree, where the method elects signs.
         rank: largest rank of the result; None: the sum of the parents' ranks.
         seed: of what is dropped at random.
-        base_name: how people call the base.
+        base_name: how people call the base; None: it is a folder. The card has that folder's last part, since paths
+            name their owners; adapter_config.json has all of it, as peft writes it.
         on_progress: called with ("merging", done, total) where a layer takes time.
 
     Raises:
@@ -87,7 +88,7 @@ def merge_adapters(
     stated = {"base_sha256": model_digest(base_folder), "tokenizer_sha256": tokenizer_digest(base_folder)}
     with whole_folder(out) as fresh:
         save_file(tensors, fresh / WEIGHTS, {"format": "pt"})
-        _write_config(fresh, chosen, lora.layers, layers, called)
+        _write_config(fresh, chosen, lora.layers, layers, base_name or str(base_folder.resolve()))
         (fresh / CARD).write_text(merged_card(merged, called, stated), encoding="utf-8")
     return merged
 

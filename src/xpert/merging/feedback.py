@@ -4,7 +4,7 @@ The coordinates of a merge are predicted as sum_i a_i ci. Where models act on th
 one drowns the other. So the merge is measured, and its weights move by a Gauss-Newton step on the same models, so that
 its explanation says what the person's does:
 
-    a' = argmin ||J a' - (J a + zu - z(a))||, 0.05 <= a' <= 1.5.
+    a' = argmin ||J a' - (J a + zu - z(a))||, within the bounds that the plan had.
 
 J (words, models) are the models' own coefficients at first; after every measurement it learns what the step really did
 (Broyden, A class of methods for solving nonlinear simultaneous equations, Mathematics of Computation 19, 1965). Of all
@@ -21,7 +21,7 @@ import numpy as np
 from scipy.optimize import lsq_linear
 
 from xpert.errors import SettingsError
-from xpert.merging.weights import LEAST_WEIGHT, MOST_WEIGHT, combine_at
+from xpert.merging.weights import LEAST_WEIGHT, combine_at, most_weight
 from xpert.records import Combination, Explanation, MeasuredCombination, PoolRecord
 from xpert.space.decomposition import FloatArray
 from xpert.space.distance import direction_distance, gap
@@ -36,6 +36,7 @@ def settle(
     candidates: Sequence[PoolRecord],
     measure: Measure,
     *,
+    fixed: Mapping[str, float | None] | None = None,
     rounds: int = ROUNDS,
 ) -> MeasuredCombination:
     """Measure a planned merge, and correct its weights while that brings its words nearer to the person's.
@@ -45,6 +46,7 @@ def settle(
         person: cu; or a wish.
         candidates: records that the plan was made from.
         measure: merges with these weights and explains the result, in the person's space.
+        fixed: a model that has a weight here keeps it.
         rounds: corrections, at most; 0 only measures.
 
     Returns:
@@ -60,10 +62,14 @@ def settle(
     names, own = list(plan.weights), np.array(person.coefficients)
     words = {r.name: r.explanation.coefficients for r in candidates if r.explanation is not None}
     slope, weights = np.array([words[name] for name in names]).T, np.array(list(plan.weights.values()))
+    most = {record.name: most_weight(record) for record in candidates if record.name in plan.weights}
+    limits = np.array([max(most[name], plan.weights[name]) for name in names])
+    free = np.array([(fixed or {}).get(name) is None for name in names])
     best = found = _measured(plan, person, measure)
     for _ in range(rounds):
         here = np.array(found.measured.coefficients)
-        step = _corrected(slope, weights, own - here) - weights
+        step = np.zeros_like(weights)
+        step[free] = _corrected(slope[:, free], weights[free], own - here, limits[free]) - weights[free]
         if np.abs(step).max(initial=0.0) < 1e-3:
             break
         weights = weights + step
@@ -103,7 +109,9 @@ def _measured(plan: Combination, person: Explanation, measure: Measure) -> Measu
     )
 
 
-def _corrected(slope: FloatArray, weights: FloatArray, missing: FloatArray) -> FloatArray:
+def _corrected(slope: FloatArray, weights: FloatArray, missing: FloatArray, limits: FloatArray) -> FloatArray:
+    if not len(weights):
+        return weights
     aim = slope @ weights + missing
-    solved: FloatArray = lsq_linear(slope, aim, bounds=(LEAST_WEIGHT, MOST_WEIGHT), method="bvls").x
+    solved: FloatArray = lsq_linear(slope, aim, bounds=(LEAST_WEIGHT, limits), method="bvls").x
     return solved

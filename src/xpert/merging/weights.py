@@ -61,7 +61,8 @@ def combine(
     own = np.asarray(person.position)
     rows = np.array([position_in(record, person) for record in allowed]).reshape(len(allowed), len(own))
     names = [record.name for record in allowed]
-    search = _Search(own, rows, names, held, person.noise if cost is None else cost, doubt)
+    limits = np.array([most_weight(record) for record in allowed])
+    search = _Search(own, rows, names, limits, held, person.noise if cost is None else cost, doubt)
     found = min(search.starts(most), key=lambda one: (one.price, one.members))
     return _combination({names[i]: w for i, w in zip(found.members, found.weights, strict=True)}, own, names, rows)
 
@@ -73,16 +74,17 @@ def combine_at(weights: Mapping[str, float], person: Explanation, candidates: Se
         SettingsError: a name is unknown.
         SpaceError: a model is not explained, or in another space.
     """
-    _check(max(1, len(weights)), dict(weights), (), candidates)
+    _known(weights, candidates)
     chosen = sorted((r for r in candidates if r.name in weights), key=lambda record: record.name)
     own = np.asarray(person.position)
     rows = np.array([position_in(record, person) for record in chosen]).reshape(len(chosen), len(own))
     return _combination(dict(weights), own, [record.name for record in chosen], rows)
 
 
-def most_weight(place: FloatArray) -> float:
-    """b_i of a model at ci, shape (m,)."""
-    length = float(np.linalg.norm(place))
+def most_weight(record: PoolRecord) -> float:
+    """b_i of an explained model, by the length of its whole position."""
+    assert record.explanation is not None
+    length = float(np.linalg.norm(record.explanation.position))
     return max(MOST_WEIGHT, min(MOST_STRETCH, MOST_WEIGHT / length)) if length > 0 else MOST_WEIGHT
 
 
@@ -101,6 +103,7 @@ class _Search:
     own: FloatArray
     rows: FloatArray
     names: Sequence[str]
+    limits: FloatArray
     held: Mapping[str, float | None]
     cost: float
     doubt: float
@@ -137,16 +140,16 @@ class _Search:
         yield found
 
     def solve(self, members: tuple[int, ...]) -> _Trial:
-        """The best weights of a set, between 0 and the most; a given weight stays."""
+        """The best weights of a set, from 0 (of fixed models from the least) to the most; a given weight stays."""
         given = {i: w for i in members if (w := self.held.get(self.names[i])) is not None}
         free = [i for i in members if i not in given]
         rest = self.own - sum((w * self.rows[i] for i, w in given.items()), np.zeros_like(self.own))
         solved = np.zeros(0)
         if free:
-            limits = [most_weight(self.rows[i]) for i in free]
+            least = [LEAST_WEIGHT if i in self.kept else 0.0 for i in free]
             off = np.diag(self.doubt * np.linalg.norm(self.rows[free], axis=1))
             parts, aim = np.vstack([self.rows[free].T, off]), np.concatenate([rest, np.zeros(len(free))])
-            solved = lsq_linear(parts, aim, bounds=(0.0, limits), method="bvls").x
+            solved = lsq_linear(parts, aim, bounds=(least, self.limits[free]), method="bvls").x
         weights = given | dict(zip(free, map(float, solved), strict=True))
         offs = self.doubt * np.linalg.norm(self.rows[list(weights)], axis=1) * np.array(list(weights.values()))
         distance = float(np.hypot(np.linalg.norm(rest - solved @ self.rows[free]), np.linalg.norm(offs)))
@@ -162,7 +165,8 @@ class _Search:
         leaving = [i for i in found.members if i not in self.kept]
         joining = [i for i in range(len(self.names)) if i not in found.members]
         sets = ((*_without(found.members, i), j) for i in leaving for j in joining)
-        best = min(self._fitting(sets), key=lambda one: (one.price, one.members), default=found)
+        fewer = (_without(found.members, i) for i in leaving)
+        best = min(self._fitting([*sets, *fewer]), key=lambda one: (one.price, one.members), default=found)
         return best if best.price < found.price - 1e-9 else None
 
 
@@ -188,12 +192,16 @@ def _check(
         raise SettingsError(f"at most {most} models cannot be merged: give 1 or more")
     if len(held) > most:
         raise SettingsError(f"{len(held)} models are fixed, but at most {most} may be merged: allow more, or fix fewer")
-    known = {record.name for record in candidates}
-    for name in (*held, *forbidden):
-        if name not in known:
-            raise SettingsError(f"no model {name!r} in the pool: choose from {', '.join(sorted(known)) or 'nothing'}")
+    _known((*held, *forbidden), candidates)
     if both := sorted(set(held) & set(forbidden)):
         raise SettingsError(f"{both[0]!r} is both fixed and forbidden: leave out one of the two")
     for name, weight in held.items():
         if weight is not None and not 0 < weight <= 10:
             raise SettingsError(f"weight {weight!r} of {name!r} is out of range: give a number above 0, up to 10")
+
+
+def _known(names: Iterable[str], candidates: Sequence[PoolRecord]) -> None:
+    known = {record.name for record in candidates}
+    for name in names:
+        if name not in known:
+            raise SettingsError(f"no model {name!r} in the pool: choose from {', '.join(sorted(known)) or 'nothing'}")

@@ -74,7 +74,9 @@ def grant(
 ) -> Combination:
     """The models whose sum comes nearest to a wish; `combine` with some doubt, since nobody has shown such a sum.
 
-    One word is often had only as the difference of large parts, of which a little goes wrong each.
+    One word is often had only as the difference of large parts, of which a little goes wrong each. The sum must come
+    nearer than the best single model at its best weight, and than the base, by more than the noise; how many models it
+    takes for that does not matter.
 
     Args:
         wished: of `wish`.
@@ -84,7 +86,11 @@ def grant(
         SettingsError, SpaceError: as `combine`.
     """
     cost = COST * float(np.linalg.norm(wished.position))
-    return combine(wished, candidates, most=most, cost=cost, fixed=fixed, forbidden=forbidden, doubt=DOUBT)
+    several = combine(wished, candidates, most=most, cost=cost, fixed=fixed, forbidden=forbidden, doubt=DOUBT)
+    if fixed:
+        return several
+    single = combine(wished, candidates, most=1, forbidden=forbidden)
+    return several if several.distance < single.distance - wished.noise else single
 
 
 def predicted_words(coordinates: Sequence[float], space: Space) -> dict[str, float]:

@@ -60,8 +60,20 @@ def choose_dtype(device: torch.device, dtype: torch.dtype | None = None) -> torc
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
-def load_model(reference: ModelReference, *, device: str = "auto", dtype: torch.dtype | None = None) -> LoadedModel:
+def load_model(
+    reference: ModelReference,
+    *,
+    device: str = "auto",
+    dtype: torch.dtype | None = None,
+    like: LoadedModel | None = None,
+) -> LoadedModel:
     """Load a causal LM, with its adapter where the reference names one.
+
+    Args:
+        reference: which.
+        device: auto, cpu, cuda, ...
+        dtype: of its weights; None: what suits the device.
+        like: a model whose tokenizer this one has, so that it needs no tokenizer files.
 
     Raises:
         MissingModelError: no such model or adapter.
@@ -76,7 +88,7 @@ def load_model(reference: ModelReference, *, device: str = "auto", dtype: torch.
         check_fit(inspect_adapter(Path(reference.adapter)), folder)
     strict_json((folder / "config.json").read_bytes(), str(folder / "config.json"))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        tokenizer = like.tokenizer if like else AutoTokenizer.from_pretrained(folder, padding_side="left")
         read: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=choose_dtype(chosen, dtype), use_safetensors=True, output_loading_info=True
         )
@@ -90,7 +102,8 @@ def load_model(reference: ModelReference, *, device: str = "auto", dtype: torch.
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = model.to(chosen).eval().requires_grad_(False)
-    loaded = LoadedModel(model, tokenizer, chosen, folder, digest, tokenizer_digest(folder))
+    words = like.tokenizer_digest if like else tokenizer_digest(folder)
+    loaded = LoadedModel(model, tokenizer, chosen, folder, digest, words)
     if reference.adapter is not None:
         loaded.model = _attach(loaded.model, Path(reference.adapter))
     return loaded
@@ -150,7 +163,7 @@ def personalized(loaded: LoadedModel, folder: Path) -> Iterator[LoadedModel]:
             yield model
         return
     check_whole_fit(inspect_whole_model(folder), loaded.folder)
-    yield load_model(ModelReference(str(folder)), device=str(loaded.device), dtype=loaded.model.dtype)
+    yield load_model(ModelReference(str(folder)), device=str(loaded.device), dtype=loaded.model.dtype, like=loaded)
 
 
 def render_chat(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str | None = None) -> str:

@@ -33,6 +33,11 @@ class ModelReference:
     revision: str | None = None
 
 
+def public_name(model: str) -> str | None:
+    """What a card may call a model: a hub name. None for a folder, since paths name their owners."""
+    return model if model in EMBEDDED_MODELS or not Path(model).expanduser().is_dir() else None
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of one file, in hexadecimal; read in pieces."""
     with path.open("rb") as stream:

@@ -25,7 +25,7 @@ def combination_view(selection: Selection, merged: Combination, command: str) ->
         return []
     single = min((ranked.gap for ranked in selection.ranking), default=0.0)
     facts = f"a merge lies nearer: {sum_of(merged.weights)}, at {merged.distance:.2f}"
-    facts += f" where the nearest single one is at {single:.2f}"
+    facts += f" where the nearest single one, as it is, is at {single:.2f}"
     return [Text(), Text(facts), Text(command, style="dim")]
 
 

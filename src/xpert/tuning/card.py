@@ -11,6 +11,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCardData
 
+from xpert.models.reference import public_name
 from xpert.tuning.settings import TuningSettings
 
 _TABLE_ROWS = 12
@@ -57,8 +58,7 @@ class CardFacts:
     @property
     def base_name(self) -> str:
         """The base for people: a hub name, or a folder's last part, since paths name their owners."""
-        path = Path(self.base_model).expanduser()
-        return path.resolve().name if path.is_dir() else self.base_model
+        return public_name(self.base_model) or Path(self.base_model).expanduser().resolve().name
 
 
 def write_card(facts: CardFacts, settings: TuningSettings) -> str:
