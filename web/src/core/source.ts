@@ -17,6 +17,8 @@ export async function digestOf(bytes: Uint8Array): Promise<string> {
 
 /** An exported folder, whose files are checked as they are read. */
 export class ExportedFolder {
+  private readonly kept = new Map<string, Uint8Array>();
+
   private constructor(
     readonly manifest: Manifest,
     /** SHA-256 of the manifest, and so of everything. */
@@ -36,6 +38,8 @@ export class ExportedFolder {
    * @throws XpertError where the manifest does not name it, or it is another file than was written.
    */
   async read(name: string): Promise<Uint8Array> {
+    const kept = this.kept.get(name);
+    if (kept !== undefined) return kept;
     const facts = this.manifest.files[name];
     if (facts === undefined) throw new XpertError(`${MANIFEST} does not name ${name}: export the folder again`);
     const bytes = await this.fetcher(name, facts.sha256);
@@ -52,6 +56,11 @@ export class ExportedFolder {
       );
     }
     return bytes;
+  }
+
+  /** Read small files now, so that nothing is fetched later. */
+  async keep(names: readonly string[]): Promise<void> {
+    for (const name of names) this.kept.set(name, await this.read(name));
   }
 
   /** A file as text. */

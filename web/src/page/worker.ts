@@ -19,8 +19,8 @@ import { Store } from "./store.ts";
 
 const LARGE_BYTES = 2 ** 20;
 const ANSWER_TOKENS = 160;
-/** Needed later; asked for at the start, so that the service worker keeps them, and nothing is loaded afterwards. */
-const LATER = ["evaluate.onnx", "generate.onnx", ADAPTER_CONFIG];
+/** Kept from the start, so that nothing is fetched once the page is open. */
+const SMALL = ["train.onnx", "evaluate.onnx", "generate.onnx", ADAPTER_CONFIG];
 
 const tell = (news: News): void => postMessage(news);
 const stage = (text: string, share: number | null = null): void => tell({ kind: "stage", text, share });
@@ -48,10 +48,10 @@ async function open(threads: number): Promise<void> {
   const store = await Store.open(folder.digest);
   const tokens = new Tokens(await folder.text(TOKENIZER), manifest.prompt);
   const runtime = await WebRuntime.open(folder);
+  await folder.keep(SMALL);
   stage("checking that this browser computes rightly");
   const called = `${RUNTIME}, ${threads} ${threads === 1 ? "thread" : "threads"}`;
   const difference = await checkGolden(runtime, folder, called);
-  await Promise.all(LATER.map((name) => folder.read(name)));
   room = { folder, manifest, tokens, runtime, store, start: runtime.state().adapter };
   tell({ kind: "opened", manifest, runtime: called, difference, run: await savedRun(room) });
 }
