@@ -5,13 +5,17 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo demo-images page documented test check clean
+.PHONY: demo demo-images phone-demo page documented test check clean
 
 demo: $(VENV)/.ready-demo
 	$(VENV)/bin/xpert demo
 
 demo-images: $(VENV)/.ready-images
 	$(VENV)/bin/xpert demo --images
+
+# A person's messages tune a model in a real browser, and what comes back is explained. Needs Node.js and a Chromium.
+phone-demo: $(VENV)/.ready-phone page
+	$(VENV)/bin/python examples/phone/demo.py --out build/phone-demo
 
 # The page that trains in a browser; needs Node.js 20 or newer with npm. Without it everything else works.
 page: src/xpert/runtime/page/index.html
@@ -51,9 +55,13 @@ $(VENV)/.ready-images: $(VENV)/.ready-torch pyproject.toml
 	$(PIP) install --quiet -e '.[text,image]'
 	touch $@ $(VENV)/.ready-demo
 
+$(VENV)/.ready-phone: $(VENV)/.ready-torch pyproject.toml
+	$(PIP) install --quiet -e '.[export]'
+	touch $@ $(VENV)/.ready-demo
+
 $(VENV)/.ready-test: $(VENV)/.ready-torch pyproject.toml
 	$(PIP) install --quiet -e '.[test]'
-	touch $@ $(VENV)/.ready-demo $(VENV)/.ready-images
+	touch $@ $(VENV)/.ready-demo $(VENV)/.ready-images $(VENV)/.ready-phone
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist

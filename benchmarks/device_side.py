@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SIDES = ("onnx", "eager", "labelled", "compiled")
+SIDES = ("onnx", "eager", "labelled", "compiled", "node")
+"""The last is no side of this program: it runs in Node.js."""
 RATE, DECAY, CLIP = 1e-3, 0.01, 1.0
 _PROMPT = 1 / 3
 """Share of a sequence that is asked and not learned."""
@@ -98,7 +99,7 @@ def torch_side(args: argparse.Namespace) -> Callable[[int], float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--side", choices=SIDES, required=True)
+    parser.add_argument("--side", choices=SIDES[:-1], required=True)
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--export", type=Path, required=True)
     for name in ("batch", "length", "steps", "threads"):

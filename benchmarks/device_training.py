@@ -2,14 +2,15 @@
 
     python benchmarks/device_training.py --json OUT [--check] [--sizes small large] [--repeats N]
 
-Random Llamas of two sizes get LoRA on all linear layers, are exported, and take the same steps on every side, each in a
-fresh process, in turns. Sides: `onnx` is `xpert.runtime.OnnxRuntime`, where torch is never loaded; `eager` the loop
+Random Llamas of two sizes get LoRA on all linear layers, are exported, and take the same steps on every side, each in
+a fresh process, in turns. Sides: `onnx` is `xpert.runtime.OnnxRuntime`, where torch is never loaded; `eager` the loop
 that one writes with transformers and peft; `labelled` the same with logits of the learned places only, as `xpert tune`
-does it; `compiled` is torch.compile around `eager`, where a compiler works. Time is the processor time of a step after
-the first; memory the highest resident set of the whole process, libraries included. Ratios are onnx / eager, the median
-over the repeats; below 1 is better. The share of the matrix rate is that of the products that a step cannot do without
-(frozen weights 4, adapters 6 operations a number and token, attention 12 s d a token and block), over what one large
-product of torch reaches in processor time.
+does it; `compiled` is torch.compile around `eager`, where a compiler works; `node` the core of the page under Node.js,
+in WebAssembly on one thread. Time is the processor time of a step after the first; memory the highest resident set of
+the whole process, libraries included. Ratios are onnx / eager, the median over the repeats; below 1 is better. The
+share of the matrix rate is that of the products that a step cannot do without (frozen weights 4, adapters 6 operations
+a number and token, attention 12 s d a token and block), over what one large product of torch reaches in processor
+time.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -28,11 +30,12 @@ from typing import Any
 
 import torch
 from common import Clock, Promise, add_output_arguments, finish, guarded, progress
-from device_side import SIDES
+from device_side import CLIP, DECAY, RATE, SIDES, batch_of
 
 from xpert.errors import ModelError
 from xpert.export import ExportSettings, export
 from xpert.models.reference import ModelReference
+from xpert.runtime.manifest import read_manifest
 from xpert.testing.tiny import tiny_tokenizer
 
 SIZES: dict[str, dict[str, int]] = {
@@ -47,6 +50,9 @@ INSTALLS = {
 }
 _SAME = 1e-3
 """How far the losses of two sides may be apart; after that they did not do the same work."""
+_MAY_FAIL = ("compiled", "node")
+"""Sides that want a C compiler, or Node.js: where they cannot run, their row says so."""
+NODE_CORE = Path(__file__).parents[1] / "web" / "dist" / "cli.mjs"
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -123,6 +129,8 @@ def one_run(args: argparse.Namespace, side: str, base: Path, folder: Path) -> di
     Raises:
         ModelError: it failed.
     """
+    if side == "node":
+        return node_run(args, folder)
     given = ["--side", side, "--base", base, "--export", folder, "--batch", args.batch, "--length", args.length]
     given += ["--steps", args.steps, "--threads", args.threads]
     command = [sys.executable, str(Path(__file__).with_name("device_side.py")), *map(str, given)]
@@ -135,6 +143,34 @@ def one_run(args: argparse.Namespace, side: str, base: Path, folder: Path) -> di
     if done.returncode:
         raise ModelError(f"{side}: the run failed: {done.stderr.strip()[-300:]}")
     figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return figures
+
+
+def node_run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """A run of the page's core under Node.js, on the same numbers.
+
+    Raises:
+        ModelError: there is no Node.js, the core is not built, or the run failed.
+    """
+    node = shutil.which("node")
+    if node is None:
+        raise ModelError("node: Node.js is not installed")
+    if not NODE_CORE.is_file():
+        raise ModelError("node: the page's core is not built: make page")
+    settings = {"learningRate": RATE, "weightDecay": DECAY, "maxGradientNorm": CLIP}
+    vocabulary, steps = read_manifest(folder, verify=False).sizes.vocabulary, []
+    for number in range(args.steps):
+        ids, rows = batch_of(number, args.batch, args.length, vocabulary)
+        batch = {"input_ids": ids.tolist(), "rows": rows.tolist(), "targets": ids.reshape(-1)[rows + 1].tolist()}
+        steps.append({"batches": [batch], "settings": settings})
+    file = folder.with_name("steps.json")
+    file.write_text(json.dumps(steps), "utf-8")
+    done = subprocess.run(
+        [node, str(NODE_CORE), "measure", str(folder), str(file)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ModelError(f"node: the run failed: {done.stderr.strip()[-300:]}")
+    figures: dict[str, Any] = json.loads(done.stdout)
     return figures
 
 
@@ -152,7 +188,7 @@ def compare(args: argparse.Namespace, size: str, room: Path, show: Any) -> dict[
             try:
                 runs[side].append(one_run(args, side, base, room / "export"))
             except ModelError as error:
-                if side != "compiled":
+                if side not in _MAY_FAIL:
                     raise
                 broken[side] = str(error)
             show(size, repeat * len(sides) + sides.index(side) + 1, args.repeats * len(sides))

@@ -140,7 +140,7 @@ def chromium(node: Node) -> str:
 
 @dataclass
 class Browser:
-    """Serves exports and uses the page; see web/test/drive.mjs for the acts."""
+    """Serves exports and uses the page; see web/drive.mjs for the acts."""
 
     node: Node
     chromium: str
@@ -173,7 +173,7 @@ class Browser:
         whole = {"url": url, "browser": self.chromium, "profile": str(self.room / "profile"), "acts": acts, **plan}
         file = self.room / "plan.json"
         file.write_text(json.dumps(whole), "utf-8")
-        command = [self.node.program, str(WEB / "test" / "drive.mjs"), str(file)]
+        command = [self.node.program, str(WEB / "drive.mjs"), str(file)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
         assert done.returncode == 0, done.stderr
         told: dict[str, Any] = json.loads(done.stdout)

@@ -7,12 +7,12 @@ const LABELS: Readonly<Partial<Record<Name, string>>> = {
   learning_rate: "Learning rate",
   warmup_steps: "Warm-up steps",
   schedule: "Schedule",
-  batch_size: "Messages at once",
-  accumulation_steps: "... times, before a step",
-  max_length_tokens: "Longest message, tokens",
-  evaluate_every: "Check every ... steps",
-  patience: "Patience, checks",
-  validation: "Kept to check with",
+  batch_size: "Batch size, messages",
+  accumulation_steps: "Accumulation steps",
+  max_length_tokens: "Max length, tokens",
+  evaluate_every: "Evaluate every, steps",
+  patience: "Patience, evaluations",
+  validation: "Validation, share",
   weight_decay: "Weight decay",
   seed: "Seed",
 };
@@ -58,7 +58,7 @@ export function readSettings(form: HTMLFormElement): Settings {
     if (!(field instanceof HTMLInputElement || field instanceof HTMLSelectElement)) continue;
     const text = field.value.trim().replace(",", ".");
     if (name === "schedule") given[name] = text;
-    else if (text !== "") given[name] = Number(text);
+    else if (text !== "") given[name] = Number.isNaN(Number(text)) ? text : Number(text);
     else if (DEFAULTS[name] === null || name === "patience" || name === "evaluate_every") given[name] = null;
   }
   return makeSettings(given);

@@ -36,6 +36,7 @@ const now = {
   progress: null as Progress | null,
   phase: "opening" as "opening" | "ready" | "running" | "paused" | "done",
   asking: false,
+  asked: 0,
   recent: [] as { step: number; at: number }[],
 };
 
@@ -371,8 +372,8 @@ function connect(): void {
     get("base").textContent = "…";
     get("mine").textContent = "";
     const temperature = get<HTMLInputElement>("certain").checked ? 0 : 0.8;
-    const seed = Math.floor(Math.random() * 2 ** 31);
-    wish({ kind: "ask", prompt: get<HTMLInputElement>("prompt").value, temperature, seed });
+    // The same number for both sides; another one for the same question asked again.
+    wish({ kind: "ask", prompt: get<HTMLInputElement>("prompt").value, temperature, seed: now.asked++ });
     arrange();
   });
   addEventListener("resize", showProgress);

@@ -1,7 +1,7 @@
 /**
  * Uses the page as a person does, in a real browser, and tells what happened.
  *
- *   node test/drive.mjs PLAN.json
+ *   node drive.mjs PLAN.json
  *
  * The plan: {"url", "browser": path of a Chromium, "width", "height", "dark", "profile": folder, "hide": names of globals
  * that this browser shall lack, "acts": [[name, ...arguments], ...]}. Prints one JSON document: what was shown, and every
