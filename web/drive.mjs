@@ -3,9 +3,9 @@
  *
  *   node drive.mjs PLAN.json
  *
- * The plan: {"url", "browser": path of a Chromium, "width", "height", "dark", "profile": folder, "hide": names of globals
- * that this browser shall lack, "acts": [[name, ...arguments], ...]}. Prints one JSON document: what was shown, and every
- * request with the number of the act during which it was made.
+ * The plan: {"url", "browser": path of a Chromium, "width", "height", "dark", "profile": folder, "hide": names of
+ * globals that this browser shall lack, "host": a name that leads to this machine, "acts": [[name, ...arguments], ...]}.
+ * Prints one JSON document: what was shown, and every request with the number of the act during which it was made.
  */
 import fs from "node:fs";
 
@@ -16,7 +16,10 @@ const PATIENCE_MS = 240_000;
 
 const context = await chromium.launchPersistentContext(plan.profile, {
   executablePath: plan.browser,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"],
+  args: [
+    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
+    ...(plan.host ? [`--host-resolver-rules=MAP ${plan.host} 127.0.0.1`] : []),
+  ],
   viewport: { width: plan.width ?? 390, height: plan.height ?? 844 },
   deviceScaleFactor: plan.width > 600 ? 1 : 2,
   colorScheme: plan.dark ? "dark" : "light",
@@ -103,6 +106,22 @@ const acts = {
   show: async (name) => {
     told.shown[name] = await texts();
   },
+  /** Damage the checkpoint of a run that lies in the browser. */
+  damage: () =>
+    page.evaluate(
+      () =>
+        new Promise((resolve, reject) => {
+          const opening = indexedDB.open("xpert");
+          opening.onsuccess = () => {
+            const runs = opening.result.transaction("runs", "readwrite").objectStore("runs");
+            runs.getAllKeys().onsuccess = ({ target }) => {
+              for (const key of target.result) if (key.endsWith("/state")) runs.put(new Uint8Array(99), key);
+            };
+            runs.transaction.oncomplete = resolve;
+            runs.transaction.onabort = reject;
+          };
+        }),
+    ),
   wait: (seconds) => page.waitForTimeout(1000 * seconds),
 };
 

@@ -149,7 +149,13 @@ class Browser:
     url: str = ""
 
     def use(
-        self, folder: Path, acts: list[list[Any]], *, first: Callable[[], object] = lambda: None, **plan: Any
+        self,
+        folder: Path,
+        acts: list[list[Any]],
+        *,
+        first: Callable[[], object] = lambda: None,
+        port: int = 0,
+        **plan: Any,
     ) -> dict[str, Any]:
         """What the page showed, and every request, with the number of the act during which it was made.
 
@@ -157,14 +163,15 @@ class Browser:
             folder: to serve.
             acts: of the person.
             first: is done between the start of the server and that of the browser.
+            port: to serve at; the browser keeps data by address. 0: any that is free.
             plan: more of the plan.
         """
-        with PageServer(folder, port=0, on_request=lambda *request: self.asked.append(request)) as server:
+        with PageServer(folder, port=port, on_request=lambda *request: self.asked.append(request)) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             self.url = server.url
             try:
                 first()
-                return self.drive(server.url, acts, **plan)
+                return self.drive(self.url, acts, **plan)
             finally:
                 server.shutdown()
 

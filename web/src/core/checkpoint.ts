@@ -41,8 +41,8 @@ export function writeCheckpoint({ progress, state, best, identity }: Checkpoint)
 
 /** @throws XpertError where it cannot be read. */
 export function readCheckpoint(file: Uint8Array): Checkpoint {
-  const { tensors, metadata } = readSafetensors(file, "the unfinished run");
   try {
+    const { tensors, metadata } = readSafetensors(file, "it");
     const { progress, identity } = JSON.parse(metadata["xpert"] ?? "") as Pick<Checkpoint, "progress" | "identity">;
     const [adapter, firstMoment, secondMoment, best] = NAMES.map((name) => tensors.get(name)!.data);
     return {
@@ -52,7 +52,7 @@ export function readCheckpoint(file: Uint8Array): Checkpoint {
       best: best!,
     };
   } catch {
-    throw new XpertError("the unfinished run cannot be read: start over");
+    throw new XpertError("the unfinished run cannot be read: start again");
   }
 }
 

@@ -241,8 +241,10 @@ function heard(news: News): void {
       now.phase = "ready";
       if (news.run !== null) showRun(news.run);
       arrange();
-      if (news.run === null) changed();
-      else {
+      if (news.run === null) {
+        changed();
+        say("said", news.lost ?? "");
+      } else {
         showProgress();
         ended(news.run.stopped ?? "paused");
       }

@@ -48,6 +48,8 @@ export type News =
       readonly runtime: string;
       readonly difference: number;
       readonly run: SavedRun | null;
+      /** Why a run that lay here could not be taken up and was deleted; null: none was. */
+      readonly lost: string | null;
     }
   | { readonly kind: "looked"; readonly counts: Counts }
   | { readonly kind: "started"; readonly counts: Counts; readonly settings: Settings }

@@ -53,7 +53,17 @@ async function open(threads: number): Promise<void> {
   const called = `${RUNTIME}, ${threads} ${threads === 1 ? "thread" : "threads"}`;
   const difference = await checkGolden(runtime, folder, called);
   room = { folder, manifest, tokens, runtime, store, start: runtime.state().adapter };
-  tell({ kind: "opened", manifest, runtime: called, difference, run: await savedRun(room) });
+  tell({ kind: "opened", manifest, runtime: called, difference, ...(await found(room)) });
+}
+
+/** The run that lies here. One that cannot be read is deleted, so that it does not stand in the way for ever. */
+async function found(of: Room): Promise<{ run: SavedRun | null; lost: string | null }> {
+  try {
+    return { run: await savedRun(of), lost: null };
+  } catch (error) {
+    await of.store.clear();
+    return { run: null, lost: textOf(error) };
+  }
 }
 
 /** @throws XpertError where another tab has the page open, as both would write one run. */
