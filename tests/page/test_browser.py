@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -117,3 +118,15 @@ def test_an_export_that_is_damaged_while_it_is_served_is_named(
     shown = browser.use(folder, [["open"]], first=lambda: graph.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1])))
     assert "train.onnx is another file than was written" in shown["shown"]["last"]["fault"]
     assert "export or download it again" in shown["shown"]["last"]["fault"]
+
+
+def test_an_export_that_can_never_fit_is_not_loaded(
+    browser: Any, reference: Callable[[str], Any], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(reference("llama").export, tmp_path / "export")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["memory"]["fixed_bytes"] = 2**33
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    shown = browser.use(folder, [["open"]])["shown"]["last"]
+    assert re.search(r"needs about 8\d{3} MiB, 4096 MiB are there: .* export with --int8", shown["fault"])
+    assert not any("base.safetensors" in path for _, path, _ in browser.asked)

@@ -19,7 +19,8 @@ export function stepBytes(manifest: Manifest, batchSize: number, lengthTokens: n
 }
 
 /**
- * The estimate of a step in bytes, where it fits.
+ * The estimate of a step in bytes, where it fits: into what the device has, and, but for the file itself, into what
+ * WebAssembly can have at all.
  *
  * @param available what the device has for us; undefined where it does not say.
  * @throws XpertError where a sequence is longer than the export allows, or the step does not fit.
@@ -37,12 +38,12 @@ export function checkMemory(
     );
   }
   const needed = stepBytes(manifest, batchSize, lengthTokens);
-  const budget = Math.min(available ?? WEBASSEMBLY_BYTES, WEBASSEMBLY_BYTES);
+  const budget = Math.min(available ?? Infinity, WEBASSEMBLY_BYTES + (manifest.files[BASE]?.size_bytes ?? 0));
   if (needed > budget) {
     throw new XpertError(
       `a step of ${batchSize} x ${lengthTokens} tokens needs about ${Math.round(needed / MIB)} MiB, ` +
         `${Math.round(budget / MIB)} MiB are there: spare memory (batch_size 1, more accumulation_steps), use a ` +
-        "smaller max_length_tokens, or export with --int8",
+        "smaller max_length_tokens, export with --int8, or export a smaller base",
     );
   }
   return needed;

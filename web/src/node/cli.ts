@@ -19,6 +19,7 @@ import { readCheckpoint } from "../core/checkpoint.ts";
 import { XpertError, textOf } from "../core/errors.ts";
 import { checkGolden } from "../core/golden.ts";
 import { TOKENIZER, adapterSize } from "../core/manifest.ts";
+import { checkMemory } from "../core/memory.ts";
 import { RUNTIME, WebRuntime, type StepSettings } from "../core/runtime.ts";
 import { readSamples } from "../core/samples.ts";
 import { makeSettings } from "../core/settings.ts";
@@ -57,6 +58,7 @@ async function train(folder: string, data: string, out: string, given: string, k
   const settings = makeSettings(JSON.parse(given) as object);
   const exported = await open(folder);
   const prepared = prepare(await tokensOf(exported), await samplesOf(data), settings);
+  checkMemory(exported.manifest, settings.batch_size, prepared.longest, undefined);
   const runtime = await WebRuntime.open(exported);
   const golden_difference = await checkGolden(runtime, exported, RUNTIME);
   const trainer = await Trainer.open(runtime, prepared, settings, fileIn(out), exported.digest);

@@ -19,6 +19,8 @@ import { Store } from "./store.ts";
 
 const LARGE_BYTES = 2 ** 20;
 const ANSWER_TOKENS = 160;
+/** What cannot take a step of one so short text is not even loaded. */
+const SHORTEST_TOKENS = 8;
 /** Kept from the start, so that nothing is fetched once the page is open. */
 const SMALL = ["train.onnx", "evaluate.onnx", "generate.onnx", ADAPTER_CONFIG];
 
@@ -45,6 +47,7 @@ async function open(threads: number): Promise<void> {
   ort.env.wasm.wasmPaths = { mjs: here("ort-wasm-simd-threaded.mjs"), wasm: here("ort-wasm-simd-threaded.wasm") };
   const folder = await ExportedFolder.open(download);
   const { manifest } = folder;
+  checkMemory(manifest, 1, SHORTEST_TOKENS, undefined);
   const store = await Store.open(folder.digest);
   const tokens = new Tokens(await folder.text(TOKENIZER), manifest.prompt);
   const runtime = await WebRuntime.open(folder);
