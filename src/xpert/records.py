@@ -215,7 +215,7 @@ class MeasuredCombination(Record):
         plan: its weights, with what was predicted of them.
         measured: the explanation of the merge.
         distance: ||cu - c||, measured, in units of a full style; the plan has the predicted one.
-        missing: 1 - cosine of zu and z, measured: how far its words are from the person's in kind.
+        missing: how far its words are from the person's in kind: 1 - cosine, the noise added to the length.
     """
 
     plan: Combination

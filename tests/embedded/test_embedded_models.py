@@ -111,7 +111,9 @@ def test_for_every_word_the_pool_has_a_merge_that_is_predicted_to_have_it_first(
 def test_a_wish_that_no_model_has_comes_true_in_a_merge(pool: Pool, explainer: Explainer, tmp_path: Path) -> None:
     wished = wish({"neutral": 1.0}, explainer.space)
     assert select(wished, pool.list()).ranking[0].gain < 0.3
-    report = make_merge(plan_merge(wished, pool, wished=True), wished, pool, explainer, tmp_path / "merged")
+    report = make_merge(
+        plan_merge(wished, pool, wished=True), wished, pool, explainer, tmp_path / "merged", wished=True
+    )
     assert report.measured is not None
     assert report.measured.strongest(1)[0].word == "neutral"
     assert inspect_adapter(tmp_path / "merged").rank == sum(pool.get(name).rank for name in report.done.weights)

@@ -266,6 +266,7 @@ def _found(
             out,
             settings,
             explained=explain,
+            wished=bool(asked.wanted),
             fixed=asked.fixed,
             rounds=ROUNDS if rounds is None else rounds,
             on_progress=on_progress,

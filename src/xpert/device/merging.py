@@ -118,6 +118,7 @@ def settle_merge(
     explainer: Explainer | PictureExplainer,
     settings: MergeSettings | None = None,
     *,
+    wished: bool = False,
     fixed: Mapping[str, float | None] | None = None,
     rounds: int = ROUNDS,
     on_progress: Progress | None = None,
@@ -130,6 +131,7 @@ def settle_merge(
         pool: that the plan was made from.
         explainer: of that pool.
         settings: how models are merged.
+        wished: whether that is a wish, or was moved by one.
         fixed: a model that has a weight here keeps it.
         rounds: corrections, at most; each merges and explains once more.
         on_progress: called with (stage, done, total).
@@ -144,7 +146,8 @@ def settle_merge(
     def explain(folder: Path) -> Explanation:
         return explainer.explain_adapter(folder, on_progress=on_progress)
 
-    return settle(plan, person, pool.list(), measure_in_folder(write, explain), fixed=fixed, rounds=rounds)
+    measure, poles = measure_in_folder(write, explain), explainer.space.opposites
+    return settle(plan, person, pool.list(), measure, wished=wished, opposites=poles, fixed=fixed, rounds=rounds)
 
 
 def make_merge(
@@ -156,6 +159,7 @@ def make_merge(
     settings: MergeSettings | None = None,
     *,
     explained: bool = True,
+    wished: bool = False,
     fixed: Mapping[str, float | None] | None = None,
     rounds: int = ROUNDS,
     on_progress: Progress | None = None,
@@ -163,7 +167,7 @@ def make_merge(
     """Settle a planned merge, and write it.
 
     Args:
-        plan, person, pool, explainer, settings, fixed, rounds, on_progress: as `settle_merge`.
+        plan, person, pool, explainer, settings, wished, fixed, rounds, on_progress: as `settle_merge`.
         out: folder to write; must be free.
         explained: False: as planned, without measuring.
     """
@@ -171,7 +175,15 @@ def make_merge(
     settled = None
     if explained:
         settled = settle_merge(
-            plan, person, pool, explainer, settings, fixed=fixed, rounds=rounds, on_progress=on_progress
+            plan,
+            person,
+            pool,
+            explainer,
+            settings,
+            wished=wished,
+            fixed=fixed,
+            rounds=rounds,
+            on_progress=on_progress,
         )
         plan = settled.plan
     return MergeReport(

@@ -4,11 +4,13 @@ The coordinates of a merge are predicted as sum_i a_i ci. Where models act on th
 one drowns the other. So the merge is measured, and its weights move by a Gauss-Newton step on the same models, so that
 its explanation says what the person's does:
 
-    a' = argmin ||J a' - (J a + zu - z(a))||, within the bounds that the plan had.
+    a' = argmin ||J a' - (J a + su - s(a))||, within the bounds of the plan.
 
-J (words, models) are the models' own coefficients at first; after every measurement it learns what the step really did
-(Broyden, A class of methods for solving nonlinear simultaneous equations, Mathematics of Computation 19, 1965). Of all
-that was measured, what is nearest in kind is kept: kinds are compared by direction.
+s are the coefficients of the words, those of two contraries as one number with a sign. A wish may lie farther than any
+sum of models, so of a wish only the kind is sought: su is made as long as s(a) reaches in its direction. J (words,
+models) are at first the models' own; after every measurement it learns what the step really did (Broyden, A class of
+methods for solving nonlinear simultaneous equations, Mathematics of Computation 19, 1965). Of all that was measured,
+what is nearest in kind is kept: kinds are compared by direction.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from xpert.errors import SettingsError
 from xpert.merging.weights import LEAST_WEIGHT, combine_at, most_weight
 from xpert.records import Combination, Explanation, MeasuredCombination, PoolRecord
 from xpert.space.decomposition import FloatArray
-from xpert.space.distance import direction_distance, gap
+from xpert.space.distance import gap
 
 ROUNDS = 2
+Opposites = Sequence[tuple[int, int]]
 Measure = Callable[[Mapping[str, float]], Explanation]
 
 
@@ -36,6 +39,8 @@ def settle(
     candidates: Sequence[PoolRecord],
     measure: Measure,
     *,
+    wished: bool = False,
+    opposites: Opposites = (),
     fixed: Mapping[str, float | None] | None = None,
     rounds: int = ROUNDS,
 ) -> MeasuredCombination:
@@ -46,6 +51,8 @@ def settle(
         person: cu; or a wish.
         candidates: records that the plan was made from.
         measure: merges with these weights and explains the result, in the person's space.
+        wished: the person is a wish, of which only the kind is sought.
+        opposites: pairs of words that are poles of one axis, as a space has them.
         fixed: a model that has a weight here keeps it.
         rounds: corrections, at most; 0 only measures.
 
@@ -59,23 +66,24 @@ def settle(
         raise SettingsError("nothing is planned to be merged: start from the base")
     if rounds < 0:
         raise SettingsError(f"{rounds} corrections cannot be made: give 0 or more")
-    names, own = list(plan.weights), np.array(person.coefficients)
-    words = {r.name: r.explanation.coefficients for r in candidates if r.explanation is not None}
+    names, own = list(plan.weights), _signed(person, opposites)
+    words = {r.name: _signed(r.explanation, opposites) for r in candidates if r.explanation is not None}
     slope, weights = np.array([words[name] for name in names]).T, np.array(list(plan.weights.values()))
     most = {record.name: most_weight(record) for record in candidates if record.name in plan.weights}
     limits = np.array([max(most[name], plan.weights[name]) for name in names])
     free = np.array([(fixed or {}).get(name) is None for name in names])
-    best = found = _measured(plan, person, measure)
+    best = found = _measured(plan, person, measure, opposites)
     for _ in range(rounds):
-        here = np.array(found.measured.coefficients)
+        here = _signed(found.measured, opposites)
+        aim = own * max(0.0, float(own @ here) / float(own @ own)) if wished else own
         step = np.zeros_like(weights)
-        step[free] = _corrected(slope[:, free], weights[free], own - here, limits[free]) - weights[free]
+        step[free] = _corrected(slope[:, free], weights[free], aim - here, limits[free]) - weights[free]
         if np.abs(step).max(initial=0.0) < 1e-3:
             break
         weights = weights + step
         plan = combine_at(dict(zip(names, map(float, weights), strict=True)), person, candidates)
-        found = _measured(plan, person, measure)
-        change = np.array(found.measured.coefficients) - here
+        found = _measured(plan, person, measure, opposites)
+        change = _signed(found.measured, opposites) - here
         best = min(best, found, key=lambda one: one.missing)
         slope = slope + np.outer(change - slope @ step, step) / (step @ step)
     return best
@@ -99,14 +107,20 @@ def measure_in_folder(
     return measure
 
 
-def _measured(plan: Combination, person: Explanation, measure: Measure) -> MeasuredCombination:
+def _measured(plan: Combination, person: Explanation, measure: Measure, opposites: Opposites) -> MeasuredCombination:
     measured, own = measure(plan.weights), np.asarray(person.position)
     return MeasuredCombination(
         plan=plan,
         measured=measured,
         distance=gap(own, np.asarray(measured.position)[: len(own)]),
-        missing=direction_distance(np.array(person.coefficients), np.array(measured.coefficients)),
+        missing=_missing(_signed(person, opposites), _signed(measured, opposites), person.noise),
     )
+
+
+def _missing(own: FloatArray, place: FloatArray, noise: float) -> float:
+    """1 - cosine, as if the noise stood at a right angle to what was measured: what is within it has no direction."""
+    length = float(np.linalg.norm(own) * np.hypot(np.linalg.norm(place), noise))
+    return 1.0 - float(own @ place) / length if length > 0 else 1.0
 
 
 def _corrected(slope: FloatArray, weights: FloatArray, missing: FloatArray, limits: FloatArray) -> FloatArray:
@@ -115,3 +129,11 @@ def _corrected(slope: FloatArray, weights: FloatArray, missing: FloatArray, limi
     aim = slope @ weights + missing
     solved: FloatArray = lsq_linear(slope, aim, bounds=(LEAST_WEIGHT, limits), method="bvls").x
     return solved
+
+
+def _signed(explanation: Explanation, opposites: Opposites) -> FloatArray:
+    """Coefficients (k,) in which the second of two contraries counts against the first."""
+    z = np.array(explanation.coefficients, dtype=np.float64)
+    for one, other in opposites:
+        z[one], z[other] = z[one] - z[other], 0.0
+    return z

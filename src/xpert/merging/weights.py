@@ -62,7 +62,8 @@ def combine(
     rows = np.array([position_in(record, person) for record in allowed]).reshape(len(allowed), len(own))
     names = [record.name for record in allowed]
     limits = np.array([most_weight(record) for record in allowed])
-    search = _Search(own, rows, names, limits, held, person.noise if cost is None else cost, doubt)
+    lengths = np.array([_length(record) for record in allowed])
+    search = _Search(own, rows, names, limits, lengths, held, person.noise if cost is None else cost, doubt)
     found = min(search.starts(most), key=lambda one: (one.price, one.members))
     return _combination({names[i]: w for i, w in zip(found.members, found.weights, strict=True)}, own, names, rows)
 
@@ -83,9 +84,14 @@ def combine_at(weights: Mapping[str, float], person: Explanation, candidates: Se
 
 def most_weight(record: PoolRecord) -> float:
     """b_i of an explained model, by the length of its whole position."""
-    assert record.explanation is not None
-    length = float(np.linalg.norm(record.explanation.position))
+    length = _length(record)
     return max(MOST_WEIGHT, min(MOST_STRETCH, MOST_WEIGHT / length)) if length > 0 else MOST_WEIGHT
+
+
+def _length(record: PoolRecord) -> float:
+    """||ci|| along all axes, whatever the person has."""
+    assert record.explanation is not None
+    return float(np.linalg.norm(record.explanation.position))
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,7 @@ class _Search:
     rows: FloatArray
     names: Sequence[str]
     limits: FloatArray
+    lengths: FloatArray
     held: Mapping[str, float | None]
     cost: float
     doubt: float
@@ -147,11 +154,11 @@ class _Search:
         solved = np.zeros(0)
         if free:
             least = [LEAST_WEIGHT if i in self.kept else 0.0 for i in free]
-            off = np.diag(self.doubt * np.linalg.norm(self.rows[free], axis=1))
+            off = np.diag(self.doubt * self.lengths[free])
             parts, aim = np.vstack([self.rows[free].T, off]), np.concatenate([rest, np.zeros(len(free))])
             solved = lsq_linear(parts, aim, bounds=(least, self.limits[free]), method="bvls").x
         weights = given | dict(zip(free, map(float, solved), strict=True))
-        offs = self.doubt * np.linalg.norm(self.rows[list(weights)], axis=1) * np.array(list(weights.values()))
+        offs = self.doubt * self.lengths[list(weights)] * np.array(list(weights.values()))
         distance = float(np.hypot(np.linalg.norm(rest - solved @ self.rows[free]), np.linalg.norm(offs)))
         return _Trial(members, tuple(weights[i] for i in members), distance, distance + self.cost * len(members))
 

@@ -18,8 +18,7 @@ from xpert.space.decomposition import FloatArray
 
 FARTHEST = 3.0
 """Coefficients are in units of a full style: no model is several times a full style."""
-_OPPOSITE = -0.999
-MOST_WISHED, COST, DOUBT = 4, 0.005, 0.4
+MOST_WISHED, COST, DOUBT = 4, 0.005, 0.5
 """Of `grant`; the cost is a share of the wish's length."""
 WISH = "wish"
 """What stands for the digest of the prompts where nobody answered any."""
@@ -55,7 +54,7 @@ def wish(wanted: Mapping[str, float], space: Space, person: Explanation | None =
         point = np.asarray(person.position)
         count, pairs, prompts = len(point), person.pairs, person.digests.prompts
         own = {word.word: word.coefficient for word in person.words}
-    aims = _aims(wanted, space.words, places)
+    aims = _aims(wanted, space)
     for row, word in zip(places[:, :count], space.words, strict=True):
         if word in aims:
             point = point + (aims[word] - own[word]) * row
@@ -130,14 +129,12 @@ def _explained(point: FloatArray, space: Space, pairs: int, prompts: str, person
     )
 
 
-def _aims(wanted: Mapping[str, float], words: Sequence[str], places: FloatArray) -> dict[str, float]:
+def _aims(wanted: Mapping[str, float], space: Space) -> dict[str, float]:
     """Wanted words with their numbers, and 0 for opposites of theirs that are not wanted."""
-    unit = places / np.linalg.norm(places, axis=1, keepdims=True)
-    aims = dict(wanted)
-    for one, other in np.argwhere(unit @ unit.T < _OPPOSITE):
-        if words[one] in wanted and words[other] not in wanted:
-            aims[words[other]] = 0.0
-    return aims
+    poles = [(space.words[a], space.words[b]) for a, b in space.opposites]
+    opposite = {one: other for a, b in poles for one, other in ((a, b), (b, a))}
+    idle = {opposite[word]: 0.0 for word in wanted if word in opposite and opposite[word] not in wanted}
+    return {**wanted, **idle}
 
 
 def _check(wanted: Mapping[str, float], space: Space) -> None:

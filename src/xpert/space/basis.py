@@ -14,6 +14,8 @@ from xpert.space.decomposition import FloatArray, decompose, orthonormal, overla
 E_ORTHO = 0.85
 E_DECOMP = 0.35
 MOST_BEYOND = 8
+OPPOSITE = -0.999
+"""Cosine of two words that are the poles of one axis; `pair_poles` makes it -1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,12 @@ class Space:
     def word_places(self) -> FloatArray:
         """Coordinates of one full style of each word, shape (k, m)."""
         return np.asarray(self.vectors @ self.all_axes.T / self.scale)
+
+    @property
+    def opposites(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of words (places in `words`) that are the two poles of one axis."""
+        unit = self.vectors / np.linalg.norm(self.vectors, axis=1, keepdims=True)
+        return tuple((int(a), int(b)) for a, b in np.argwhere(unit @ unit.T < OPPOSITE) if a < b)
 
     def coordinates(self, embeddings: FloatArray) -> FloatArray:
         """Position along the axes, in units of a full style; (m,) or (n, m), measured from the origin."""
