@@ -3,20 +3,15 @@
  * quote the texts themselves.
  */
 import { XpertError } from "./errors.ts";
+import { rowsOf, type Row } from "./formats.ts";
 import { PythonRandom } from "./random.ts";
+import { oneSpaced, strip } from "./space.ts";
 
 /** What was asked, or null, and what the person wrote. */
 export interface Sample {
   readonly prompt: string | null;
   readonly response: string;
 }
-
-type Row = { where: string; values: Record<string, unknown> };
-
-/** White space as Python has it. */
-const SPACE = "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+";
-const AROUND = new RegExp(`^${SPACE}|${SPACE}$`, "g");
-const BETWEEN = new RegExp(SPACE, "g");
 
 /** [prompt, second part of the prompt, response]: columns that belong together. */
 const LAYOUTS: readonly (readonly [string, string | null, string])[] = [
@@ -43,11 +38,6 @@ const ROLES: Record<string, "user" | "other" | "silent"> = {
   assistant: "other", gpt: "other", model: "other", bot: "other", chatbot: "other",
   system: "silent", developer: "silent", tool: "silent", function: "silent", ipython: "silent",
 };
-
-/** A text without the white space around it. */
-export function strip(text: string): string {
-  return text.replace(AROUND, "");
-}
 
 /**
  * The samples in the text of a file, or in what was pasted.
@@ -106,129 +96,7 @@ export function splitSamples(samples: readonly Sample[], validation: number, see
 }
 
 function folded(prompt: string): string {
-  return strip(prompt).replace(BETWEEN, " ").toUpperCase().toLowerCase();
-}
-
-function rowsOf(name: string, text: string): Row[] {
-  const promised = /\.(jsonl|ndjson|json|csv|tsv|tab)$/i.exec(name)?.[1]?.toLowerCase();
-  const start = strip(text)[0];
-  if (promised === "csv") return csvRows(name, text, undefined);
-  if (promised === "tsv" || promised === "tab") return csvRows(name, text, "\t");
-  if (promised !== undefined || (name === "" && (start === "{" || start === "["))) {
-    return looksLikeLines(text) ? lineRows(name, text) : jsonRows(name, text);
-  }
-  return textRows(name, text);
-}
-
-/** Whether the first of several lines is a JSON value of its own, or the only line an object. */
-function looksLikeLines(text: string): boolean {
-  const [first = "", ...rest] = strip(text).split("\n");
-  if (strip(rest.join("\n")) === "") return first.startsWith("{");
-  try {
-    JSON.parse(first);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function lineRows(name: string, text: string): Row[] {
-  return text.split("\n").flatMap((line, index) => {
-    if (strip(line) === "") return [];
-    const where = `${name || "the field"}, row ${index + 1}`;
-    return [jsonRow(where, parsed(where, line, "a row is one JSON object on one line, correct or delete it"))];
-  });
-}
-
-function jsonRows(name: string, text: string): Row[] {
-  const where = name || "the field";
-  const whole = parsed(where, text, "a JSON array of objects is expected; for one object a line use .jsonl");
-  if (Array.isArray(whole) && whole.length > 0 && whole.every(isMessage)) {
-    return [{ where: `${where}, row 1`, values: { messages: whole } }];
-  }
-  const list: unknown[] = Array.isArray(whole) ? whole : [whole];
-  return list.map((value, index) => jsonRow(`${where}, row ${index + 1}`, value));
-}
-
-function parsed(where: string, text: string, wayOut: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new XpertError(`${where}: broken JSON: ${wayOut}`);
-  }
-}
-
-function jsonRow(where: string, value: unknown): Row {
-  if (Array.isArray(value)) return { where, values: { messages: value } };
-  if (typeof value === "object" && value !== null) return { where, values: value as Record<string, unknown> };
-  throw new XpertError(`${where}: no JSON object: write {"prompt": ..., "response": ...} instead`);
-}
-
-function isMessage(value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  return ("role" in value || "from" in value) && ("content" in value || "value" in value);
-}
-
-/** Rows below the header line. Semicolons separate where the header has some and no comma. */
-function csvRows(name: string, text: string, separator: string | undefined): Row[] {
-  const header = text.trimStart().split("\n", 1)[0] ?? "";
-  const records = csvRecords(name, text, separator ?? (header.includes(";") && !header.includes(",") ? ";" : ","));
-  const [names, ...rest] = records.filter((fields) => fields.some((field) => strip(field) !== ""));
-  return rest.map((fields, index) => {
-    const where = `${name}, row ${index + 1}`;
-    if (fields.length > names!.length) {
-      throw new XpertError(
-        `${where}: ${fields.length} fields, the header has ${names!.length}: put quotes around a field that holds ` +
-          "the separator or a line break",
-      );
-    }
-    return { where, values: Object.fromEntries(names!.map((key, column) => [key, fields[column] ?? ""])) };
-  });
-}
-
-/** Fields of every record; a quoted field may hold separators, line breaks and doubled quotes. */
-function csvRecords(name: string, text: string, separator: string): string[][] {
-  const records: string[][] = [[]];
-  let place = 0;
-  while (place < text.length) {
-    let field = "";
-    if (text[place] === '"') {
-      for (place++; ; place++) {
-        const quote = text.indexOf('"', place);
-        if (quote < 0) {
-          throw new XpertError(
-            `${name}, record ${records.length}: a quote is not closed: close every quote, and write a quote inside a ` +
-              'field as ""',
-          );
-        }
-        field += text.slice(place, quote);
-        place = quote + 1;
-        if (text[place] !== '"') break;
-        field += '"';
-      }
-    }
-    while (place < text.length && text[place] !== separator && text[place] !== "\n" && text[place] !== "\r") {
-      field += text[place++];
-    }
-    records[records.length - 1]!.push(field);
-    if (text[place] === separator) {
-      place++;
-      if (place < text.length) continue;
-      records[records.length - 1]!.push("");
-    } else if (place < text.length) {
-      place += text.startsWith("\r\n", place) ? 2 : 1;
-      records.push([]);
-    }
-  }
-  return records;
-}
-
-/** Paragraphs, parted by blank lines; in a text without blank lines, its lines. */
-function textRows(name: string, text: string): Row[] {
-  const whole = strip(text.replace(/\r\n?/g, "\n"));
-  const paragraphs = whole.split(/\n\s*\n/);
-  const parts = paragraphs.length === 1 ? whole.split("\n") : paragraphs;
-  return parts.map((part, index) => ({ where: `${name || "the field"}, text ${index + 1}`, values: { text: part } }));
+  return oneSpaced(prompt).toUpperCase().toLowerCase();
 }
 
 function rowSamples(row: Row): Sample[] {

@@ -3,7 +3,8 @@ import { Tokenizer } from "@huggingface/tokenizers";
 
 import { XpertError } from "./errors.ts";
 import { TOKENIZER, type Prompt } from "./manifest.ts";
-import { strip, type Sample } from "./samples.ts";
+import type { Sample } from "./samples.ts";
+import { strip } from "./space.ts";
 
 /** Tokens of one sample; those from `start` on are learned (start >= 1). */
 export interface Encoded {

@@ -1,122 +1,20 @@
-/** The page: what is shown and pressed. Everything that computes is in the worker. */
-import { lowest, type Progress } from "../core/checkpoint.ts";
+/** The page: what is pressed, and what the worker tells. Everything that computes is in the worker. */
 import { textOf } from "../core/errors.ts";
-import { adapterSize, type Manifest } from "../core/manifest.ts";
-import { stepBytes } from "../core/memory.ts";
 import { DEFAULTS } from "../core/settings.ts";
-import type { Stopped } from "../core/trainer.ts";
-import { drawCurve } from "./chart.ts";
 import { addFields, readSettings, showSettings, sparing } from "./fields.ts";
 import { availableBytes, missing, threads } from "./needs.ts";
-import type { Counts, News, SavedRun, Wish } from "./protocol.ts";
+import type { News, SavedRun, Wish } from "./protocol.ts";
+import { arrange, button, ended, get, now, say, showCounts, showFacts, showProgress, showState } from "./view.ts";
 
-const REASONS: Record<Stopped, string> = {
-  target: "Done: the loss that you asked for is reached.",
-  plateau: "Done: it no longer gets better.",
-  max_steps: "Done: all steps are taken.",
-  paused: "Paused. Everything is saved; the page may be closed.",
-};
-
-function get<Kind extends Element = HTMLElement>(id: string): Kind {
-  return document.getElementById(id) as unknown as Kind;
-}
-const button = (id: string): HTMLButtonElement => get<HTMLButtonElement>(id);
 const form = get<HTMLFormElement>("settings");
 const paste = get<HTMLTextAreaElement>("paste");
 const fileField = get<HTMLInputElement>("file");
 const spare = get<HTMLInputElement>("spare");
 
-/** What the page knows. */
-const now = {
-  manifest: undefined as Manifest | undefined,
-  worker: undefined as Worker | undefined,
-  file: null as { name: string; text: string } | null,
-  counts: null as Counts | null,
-  settings: DEFAULTS,
-  progress: null as Progress | null,
-  phase: "opening" as "opening" | "ready" | "running" | "paused" | "done",
-  asking: false,
-  asked: 0,
-  recent: [] as { step: number; at: number }[],
-};
+let worker: Worker | undefined;
 
 function wish(what: Wish): void {
-  now.worker?.postMessage(what);
-}
-
-function say(id: string, text: string): void {
-  get(id).textContent = text;
-  get(id).hidden = text === "";
-}
-
-function megabytes(bytes: number): string {
-  return bytes < 9.95e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${Math.round(bytes / 1e6)} MB`;
-}
-
-function duration(seconds: number): string {
-  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
-  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
-}
-
-// What may be pressed, from what the page knows.
-function arrange(): void {
-  const { phase, progress, counts, asking } = now;
-  const begun = (progress?.step ?? 0) > 0;
-  button("start").hidden = phase !== "opening" && phase !== "ready";
-  button("start").disabled = phase !== "ready" || counts === null || asking;
-  button("pause").hidden = phase !== "running";
-  button("continue").hidden = phase !== "paused";
-  button("over").hidden = phase !== "paused" && phase !== "done";
-  button("continue").disabled = button("over").disabled = asking;
-  const idle = phase === "ready" || phase === "paused" || phase === "done";
-  button("ask").disabled = !idle || asking;
-  for (const id of ["folder", "weights"]) button(id).disabled = !idle || !begun;
-  button("discard").disabled = !idle || !begun || asking;
-  const locked = phase !== "ready" && phase !== "opening";
-  for (const field of form.elements) (field as HTMLInputElement).disabled = locked;
-  paste.disabled = fileField.disabled = locked;
-  get("idle").hidden = phase !== "opening" && phase !== "ready";
-  get("live").hidden = !get("idle").hidden;
-}
-
-function showFacts(manifest: Manifest, runtime: string, difference: number): void {
-  const { base, adapter } = manifest;
-  const rows: [string, string][] = [
-    ["base", `${base.name} (${base.family}, ${base.dtype})`],
-    ["adapter", `rank ${adapter.rank}, ${megabytes(4 * adapterSize(manifest))}`],
-    ["computes", `rightly, within ${difference.toExponential(0)} of the reference`],
-    ["with", runtime],
-  ];
-  get("facts").replaceChildren(
-    ...rows.flatMap(([name, text]) => {
-      const [term, fact] = [document.createElement("dt"), document.createElement("dd")];
-      term.textContent = name;
-      fact.textContent = text;
-      return [term, fact];
-    }),
-  );
-  get("facts").hidden = false;
-  get("stage").hidden = get("loading").hidden = true;
-}
-
-function showCounts(counts: Counts | null): void {
-  now.counts = counts;
-  get("counts").classList.remove("bad");
-  get("counts").textContent =
-    counts === null
-      ? ""
-      : `${counts.samples} messages: ${counts.learned} to learn from, ${counts.held} to check with; the longest has ` +
-        `${counts.longest} tokens.`;
-  showEstimate();
-}
-
-function showEstimate(): void {
-  const { manifest, settings, counts } = now;
-  if (manifest === undefined) return;
-  const length = counts?.longest ?? settings.max_length_tokens;
-  const bytes = stepBytes(manifest, settings.batch_size, length);
-  const unit = settings.batch_size === 1 ? "one message" : `${settings.batch_size} messages`;
-  get("estimate").textContent = `Memory: about ${megabytes(bytes)}, with ${unit} of up to ${length} tokens at once.`;
+  worker?.postMessage(what);
 }
 
 /** Read the form; then have the worker look at the messages with these settings. */
@@ -157,40 +55,6 @@ async function chosen(file: File | undefined): Promise<void> {
     }
   }
   changed();
-}
-
-function showProgress(): void {
-  const { progress, settings, phase, recent } = now;
-  if (progress === null) return;
-  const checked = progress.validation_losses.at(-1)?.[1] ?? progress.train_losses.at(-1);
-  get("step").textContent = String(progress.step);
-  get("step-name").textContent = `of ${settings.max_steps} steps`;
-  get("loss").textContent = checked === undefined ? "–" : checked.toFixed(3);
-  get<HTMLProgressElement>("done").value = phase === "done" ? 1 : progress.step / settings.max_steps;
-  const [first, last] = [recent[0], recent.at(-1)];
-  const perStep =
-    first && last && last.step > first.step
-      ? (last.at - first.at) / 1000 / (last.step - first.step)
-      : progress.seconds / Math.max(1, progress.step);
-  const left = phase === "done" ? progress.seconds : perStep * (settings.max_steps - progress.step);
-  get("left").textContent = progress.step === 0 ? "–" : duration(left);
-  get("left-name").textContent = phase === "done" ? "in all" : "left at most";
-  drawCurve(get<SVGSVGElement>("curve"), {
-    train: progress.train_losses,
-    validation: progress.validation_losses,
-    target: settings.target_validation_loss,
-    maxSteps: settings.max_steps,
-  });
-}
-
-function showState(text: string): void {
-  get("state").textContent = text;
-}
-
-function ended(why: Stopped): void {
-  const [first, best] = [now.progress?.validation_losses[0], now.progress && lowest(now.progress)];
-  const change = first && best ? ` Loss ${first[1].toFixed(3)} before, ${best[1].toFixed(3)} at step ${best[0]}.` : "";
-  showState(`${REASONS[why]}${change}`);
 }
 
 /** Start, or go on; the screen stays awake, and the browser is asked to keep the data. */
@@ -409,9 +273,9 @@ async function begin(): Promise<void> {
   connect();
   arrange();
   await keepOffline();
-  now.worker = new Worker(new URL("worker.js", document.baseURI), { type: "module" });
-  now.worker.onmessage = ({ data }: MessageEvent<News>) => heard(data);
-  now.worker.onerror = (event) => failed("open", `The page's worker stopped (${event.message || "no reason given"}): load the page again.`);
+  worker = new Worker(new URL("worker.js", document.baseURI), { type: "module" });
+  worker.onmessage = ({ data }: MessageEvent<News>) => heard(data);
+  worker.onerror = (event) => failed("open", `The page's worker stopped (${event.message || "no reason given"}): load the page again.`);
   wish({ kind: "open", threads: threads() });
 }
 
