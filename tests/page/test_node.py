@@ -20,11 +20,10 @@ from xpert.runtime.interface import Answering
 from xpert.runtime.tokens import Tokens
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3"])
 def test_forty_steps_killed_in_the_middle_are_those_of_pytorch(
-    family: str, node: Any, reference: Callable[[str], Any], tmp_path: Path
+    node: Any, reference: Callable[[str], Any], tmp_path: Path
 ) -> None:
-    known = reference(family)
+    known = reference("qwen3")  # the browser takes those of a llama
     assert known.onnx == pytest.approx(known.torch, abs=1e-5)
     words = ("train", known.export, known.data, tmp_path / "mine", json.dumps(known.settings))
     killed = node.run(*words, 17)
