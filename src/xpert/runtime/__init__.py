@@ -4,8 +4,8 @@
     train_exported(Path("artifacts"), train, validation, Path("mine"), TuningSettings())
 
 `xpert.export` writes the artifacts; `manifest` says what is in them, `interface.Runtime` what a runtime must do,
-`training` how a run goes, `adopting` how weights become a plain peft adapter again, `serving` gives out the page that does
-the same in a browser. What is exported here loads when it is asked for.
+`training` how a run goes, `adopting` how weights become a plain peft adapter again, `serving` gives out the page that
+does the same in a browser. What is exported here loads when it is asked for.
 """
 
 from __future__ import annotations
