@@ -50,7 +50,7 @@ def person(args: argparse.Namespace, styles: Sequence[str], seed: int) -> Iterat
         with picture_files(open_pictures(str(args.styles / styles[0])), limit=args.pictures, seed=seed) as kept:
             yield kept
         return
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes"))
+    _find_recipes()
     from pictures import write_dataset
 
     with tempfile.TemporaryDirectory() as folder:
@@ -60,8 +60,15 @@ def person(args: argparse.Namespace, styles: Sequence[str], seed: int) -> Iterat
             yield kept
 
 
+def _find_recipes() -> None:
+    recipes = str(Path(__file__).resolve().parents[1] / "recipes")
+    if recipes not in sys.path:
+        sys.path.insert(0, recipes)
+
+
 def mixed_pairs(styles: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs of styles that can be seen at once."""
+    _find_recipes()
     from pictures import style_pairs
 
     return [pair for pair in style_pairs() if set(pair) <= set(styles) - ALONE]
@@ -152,6 +159,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="number of draws of people")
     parser.add_argument("--pictures", type=int, default=24, help="of a person")
     parser.add_argument("--mixed", type=int, default=4, help="people of two styles, for every seed")
+    parser.add_argument("--only-merging", action="store_true", help="leave out words and selection")
     parser.add_argument("--device", default="auto")
     add_output_arguments(parser)
     args = parser.parse_args()
@@ -161,21 +169,22 @@ def main() -> None:
         styles = [record.name for record in records]
         if args.styles is not None and not all((args.styles / style).is_dir() for style in styles):
             raise SettingsError(f"{args.styles} lacks folders of some of the styles {', '.join(styles)}")
-        words = measure_words(pool, explainer, show)
-        right, started, missed = measure_selection(args, styles, explainer, records, show)
-        results: dict[str, Any] = {
-            "styles": len(styles),
-            "seeds": args.seeds,
-            "words": {style: " ".join(found) for style, found in words.items()},
-            "top_word_right": float(np.mean([found[:1] == [style] for style, found in words.items()])),
-            "selection_accuracy": _spread(right),
-            "started_from_it": _spread(started),
-            "missed": missed,
-        }
-        promises = [
-            Promise("models whose strongest word is their style", results["top_word_right"], at_least=1.0),
-            Promise("selection accuracy", results["selection_accuracy"]["mean"], at_least=PUBLISHED),
-        ]
+        results: dict[str, Any] = {"styles": len(styles), "seeds": args.seeds}
+        promises: list[Promise] = []
+        if not args.only_merging:
+            words = measure_words(pool, explainer, show)
+            right, started, missed = measure_selection(args, styles, explainer, records, show)
+            results |= {
+                "words": {style: " ".join(found) for style, found in words.items()},
+                "top_word_right": float(np.mean([found[:1] == [style] for style, found in words.items()])),
+                "selection_accuracy": _spread(right),
+                "started_from_it": _spread(started),
+                "missed": missed,
+            }
+            promises += [
+                Promise("models whose strongest word is their style", results["top_word_right"], at_least=1.0),
+                Promise("selection accuracy", results["selection_accuracy"]["mean"], at_least=PUBLISHED),
+            ]
         if args.styles is None:
             shares, failed = measure_merging(args, styles, pool, explainer, show)
             results["merging"] = {key: _spread(values) for key, values in shares.items()} | {"missed": failed}

@@ -79,11 +79,11 @@ class Job:
     seed: int
 
 
-def people_of(styles: Sequence[str], seeds: int, each: int) -> list[Person]:
+def people_of(styles: Sequence[str], seeds: int, each: int, dimensions: Sequence[int] = DIMENSIONS) -> list[Person]:
     """For every seed and number of dimensions `each` people; of one person the styles differ."""
     found = []
     for seed in range(seeds):
-        for count in DIMENSIONS:
+        for count in dimensions:
             drawn = random.Random(f"{seed}/{count}")
             found += [Person(tuple(sorted(drawn.sample(list(styles), count))), seed * each + n) for n in range(each)]
     return found
@@ -165,7 +165,7 @@ def _start(job: Job, weights: Mapping[str, float], room: Path) -> Path | None:
 def steps_by_dimensions(people: Sequence[Person], found: Sequence[dict]) -> dict[str, dict[str, Any]]:
     """Mean steps of every start with their spread over people, and ratios of the means, to both losses."""
     told: dict[str, dict[str, Any]] = {}
-    for count in DIMENSIONS:
+    for count in sorted({len(person.styles) for person in people}):
         rows = [one for person, one in zip(people, found, strict=True) if len(person.styles) == count]
         told[str(count)] = {"people": len(rows), "first_loss": _means(rows, "first")}
         for key in ("steps", "steps_to_single"):
@@ -251,11 +251,12 @@ def main() -> None:
     add_arguments(parser)
     add_output_arguments(parser)
     parser.add_argument("--people", type=int, default=2, help="people for every seed and number of dimensions")
+    parser.add_argument("--dimensions", type=int, nargs="+", default=list(DIMENSIONS), help="styles of a person")
     parser.add_argument("--merges", type=int, default=20, help="merges that are explained anew, at most")
     args = parser.parse_args()
     args.pools, args.similarities = 1, [SIMILARITY]
     styles, base = find_styles(args.styles), resolve_folder(args.base)
-    people = people_of(styles, args.seeds, args.people)
+    people = people_of(styles, args.seeds, args.people, args.dimensions)
     drawn = {person.key: samples_of(args.styles, person, TRAIN + VALIDATION) for person in people}
     space = open_explainer(EMBEDDED_POOL).space
     with progress() as show:
@@ -289,6 +290,8 @@ def main() -> None:
     }
     promises = []
     for count, ceiling in PUBLISHED.items():
+        if str(count) not in by_dimensions:
+            continue
         row = by_dimensions[str(count)]
         promises += [
             Promise(
