@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """One family each is enough for every day: Python's runtime is held to PyTorch for all of them anyway."""
+    parser.addoption("--all-families", action="store_true", help="Node.js and the browser train every family")
+
+
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
     """Tiny image models, to be read only."""

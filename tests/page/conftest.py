@@ -19,7 +19,7 @@ from xpert.export import ExportSettings, export
 from xpert.models.reference import ModelReference
 from xpert.runtime import train_exported
 from xpert.runtime.serving import PAGE, PageServer
-from xpert.testing.tiny_families import tiny_family
+from xpert.testing.tiny_families import FAMILIES, tiny_family
 from xpert.tuning import TuningSettings, tune
 
 WEB = Path(__file__).parents[2] / "web"
@@ -50,6 +50,13 @@ class Reference:
     torch: list[float]
     onnx: list[float]
     onnx_adapter: Path
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests that take a family take one, Node.js another than the browser; with --all-families each of them."""
+    if "family" in metafunc.fixturenames:
+        usual = ["llama"] if "browser" in metafunc.fixturenames else ["qwen3"]
+        metafunc.parametrize("family", list(FAMILIES) if metafunc.config.getoption("--all-families") else usual)
 
 
 def losses(train: list[float], validation: list[Any]) -> list[float]:

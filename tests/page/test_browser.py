@@ -19,9 +19,9 @@ from xpert.runtime import adopt
 
 
 def test_forty_steps_through_a_killed_tab_are_those_of_pytorch_and_nothing_leaves(
-    browser: Any, reference: Callable[[str], Any], tmp_path: Path
+    browser: Any, reference: Callable[[str], Any], family: str, tmp_path: Path
 ) -> None:
-    known = reference("llama")
+    known = reference(family)
     acts = [
         ["open"], ["file", str(known.data)], ["set", known.settings], ["show", "given"], ["click", "start"],
         ["step", 17], ["kill"], ["open"], ["show", "again"], ["click", "continue"], ["end"], ["ask", "What is 3?"],

@@ -21,9 +21,9 @@ from xpert.runtime.tokens import Tokens
 
 
 def test_forty_steps_killed_in_the_middle_are_those_of_pytorch(
-    node: Any, reference: Callable[[str], Any], tmp_path: Path
+    node: Any, reference: Callable[[str], Any], family: str, tmp_path: Path
 ) -> None:
-    known = reference("qwen3")  # the browser takes those of a llama
+    known = reference(family)
     assert known.onnx == pytest.approx(known.torch, abs=1e-5)
     words = ("train", known.export, known.data, tmp_path / "mine", json.dumps(known.settings))
     killed = node.run(*words, 17)
