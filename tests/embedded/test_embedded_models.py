@@ -105,7 +105,7 @@ def test_for_every_word_the_pool_has_a_merge_that_is_predicted_to_have_it_first(
 ) -> None:
     plan = plan_merge(wish({word: 1.0}, explainer.space), pool, wished=True)
     assert next(iter(predicted(plan, explainer.space))) == word
-    assert plan.gain > 0.4
+    assert plan.gain > 0.25
 
 
 def test_a_wish_that_no_model_has_comes_true_in_a_merge(pool: Pool, explainer: Explainer, tmp_path: Path) -> None:
