@@ -8,7 +8,8 @@ really reached. From the selected pLLM: the same settings until the target. Step
 count as all steps. Samples: the training set is made smaller, 60, 45, 30, 15, 8, 4, until the target is missed.
 
 Quality: both go on until their validation loss no longer falls, then answer 30 prompts that nothing saw, four times
-each. Answers are sampled, so their scores scatter: the standard error of the difference over people stands beside it.
+each. Answers are sampled, so their scores scatter: the standard error of the difference over people stands beside it,
+and "not lower" means that the 95% interval of the difference does not lie below 0.
 """
 
 from __future__ import annotations
@@ -252,8 +253,8 @@ def main() -> None:
         ]
     promises += [
         Promise(
-            f"{key} from the selected pLLM, less that from scratch",
-            quality["difference"][key],
+            f"{key} from the selected pLLM, less that from scratch, upper end of the 95% interval",
+            quality["difference"][key] + 1.96 * quality["standard_error"][key],
             at_least=0.0,
         )
         for key in SCORES
