@@ -178,7 +178,7 @@ def test_explanations_are_the_same_bytes_whatever_the_hash_seed(built: BuiltSpac
     running = [
         subprocess.Popen(
             [sys.executable, "-c", BUILD_AND_EXPLAIN, str(room)],
-            env={**os.environ, "PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
