@@ -91,10 +91,7 @@ def test_models_can_be_fixed_and_forbidden() -> None:
     )
 
 
-def test_a_weak_model_may_be_stretched_and_a_fixed_one_takes_part() -> None:
-    weak = [record("weak", explanation(0.4 * AXES[1])), *POOL[2:4]]
-    assert combine(explanation(AXES[1]), weak).weights == pytest.approx({"weak": 2.5})
-    assert combine(explanation(2 * AXES[1]), weak[:1]).weights == pytest.approx({"weak": 3.0})
+def test_a_fixed_model_takes_part() -> None:
     assert combine(explanation(AXES[1]), POOL, fixed={"m5": None}).weights["m5"] >= 0.05
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from scipy.optimize import lsq_linear
 
 from xpert.errors import SettingsError
-from xpert.merging.weights import LEAST_WEIGHT, combine_at, most_weight
+from xpert.merging.weights import LEAST_WEIGHT, MOST_WEIGHT, combine_at
 from xpert.records import Combination, Explanation, MeasuredCombination, PoolRecord
 from xpert.space.decomposition import FloatArray
 from xpert.space.distance import gap
@@ -69,8 +69,7 @@ def settle(
     names, own = list(plan.weights), _signed(person, opposites)
     words = {r.name: _signed(r.explanation, opposites) for r in candidates if r.explanation is not None}
     slope, weights = np.array([words[name] for name in names]).T, np.array(list(plan.weights.values()))
-    most = {record.name: most_weight(record) for record in candidates if record.name in plan.weights}
-    limits = np.array([max(most[name], plan.weights[name]) for name in names])
+    limits = np.maximum(MOST_WEIGHT, weights)
     free = np.array([(fixed or {}).get(name) is None for name in names])
     best = found = _measured(plan, person, measure, opposites)
     for _ in range(rounds):

@@ -1,11 +1,10 @@
 """Which models to merge for a person, and how much of each. Knows explanations only.
 
-    a = argmin ||cu - sum_i a_i ci|| + cost * |{i: a_i > 0}|, 0.05 <= a_i <= b_i or a_i = 0, at most m of them not 0;
+    a = argmin ||cu - sum_i a_i ci|| + cost * |{i: a_i > 0}|, 0.05 <= a_i <= 1.5 or a_i = 0, at most m of them not 0;
 
 c are coordinates in the space (paper, section 4.4). With the noise as cost, no set is taken of which a part is as near
-within the noise: not the base, and not the best model alone. b_i is 1.5, or for a model of less than a full style up to
-3, so that a_i ci is no more than one and a half. With a doubt rho every part of the sum may be off by that share of its
-length: ||.||^2 has rho^2 sum_i ||a_i ci||^2 added.
+within the noise: not the base, and not the best model alone. With a doubt rho every part of the sum may be off by that
+share of its length: ||.||^2 has rho^2 sum_i ||a_i ci||^2 added.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from xpert.space.decomposition import FloatArray
 
 MOST_PARENTS = 3
 LEAST_WEIGHT = 0.05
-MOST_WEIGHT, MOST_STRETCH = 1.5, 3.0
+MOST_WEIGHT = 1.5
 """A model's difference is not stretched farther: beyond, task arithmetic leaves what was trained."""
 
 
@@ -61,9 +60,8 @@ def combine(
     own = np.asarray(person.position)
     rows = np.array([position_in(record, person) for record in allowed]).reshape(len(allowed), len(own))
     names = [record.name for record in allowed]
-    limits = np.array([most_weight(record) for record in allowed])
     lengths = np.array([_length(record) for record in allowed])
-    search = _Search(own, rows, names, limits, lengths, held, person.noise if cost is None else cost, doubt)
+    search = _Search(own, rows, names, lengths, held, person.noise if cost is None else cost, doubt)
     found = min(search.starts(most), key=lambda one: (one.price, one.members))
     return _combination({names[i]: w for i, w in zip(found.members, found.weights, strict=True)}, own, names, rows)
 
@@ -80,12 +78,6 @@ def combine_at(weights: Mapping[str, float], person: Explanation, candidates: Se
     own = np.asarray(person.position)
     rows = np.array([position_in(record, person) for record in chosen]).reshape(len(chosen), len(own))
     return _combination(dict(weights), own, [record.name for record in chosen], rows)
-
-
-def most_weight(record: PoolRecord) -> float:
-    """b_i of an explained model, by the length of its whole position."""
-    length = _length(record)
-    return max(MOST_WEIGHT, min(MOST_STRETCH, MOST_WEIGHT / length)) if length > 0 else MOST_WEIGHT
 
 
 def _length(record: PoolRecord) -> float:
@@ -109,7 +101,6 @@ class _Search:
     own: FloatArray
     rows: FloatArray
     names: Sequence[str]
-    limits: FloatArray
     lengths: FloatArray
     held: Mapping[str, float | None]
     cost: float
@@ -156,7 +147,7 @@ class _Search:
             least = [LEAST_WEIGHT if i in self.kept else 0.0 for i in free]
             off = np.diag(self.doubt * self.lengths[free])
             parts, aim = np.vstack([self.rows[free].T, off]), np.concatenate([rest, np.zeros(len(free))])
-            solved = lsq_linear(parts, aim, bounds=(least, self.limits[free]), method="bvls").x
+            solved = lsq_linear(parts, aim, bounds=(least, MOST_WEIGHT), method="bvls").x
         weights = given | dict(zip(free, map(float, solved), strict=True))
         offs = self.doubt * self.lengths[list(weights)] * np.array(list(weights.values()))
         distance = float(np.hypot(np.linalg.norm(rest - solved @ self.rows[free]), np.linalg.norm(offs)))
