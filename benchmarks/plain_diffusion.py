@@ -107,7 +107,9 @@ def plain_diffusion(base: Path, data: Path, out: Path, resolution: int, settings
                 noisy = scheduler.add_noise(latents, noise, timesteps)
                 states = text_encoder(batch["input_ids"], return_dict=False)[0]
                 answer = unet(noisy, timesteps, states, return_dict=False)[0]
-                loss = torch.nn.functional.mse_loss(answer.float(), noise.float(), reduction="mean")
+                known = scheduler.config.prediction_type == "epsilon"
+                aim = noise if known else scheduler.get_velocity(latents, noise, timesteps)
+                loss = torch.nn.functional.mse_loss(answer.float(), aim.float(), reduction="mean")
                 average = accelerator.gather(loss.repeat(settings.batch_size)).mean()
                 total += average.item() / settings.accumulation_steps
                 accelerator.backward(loss)
