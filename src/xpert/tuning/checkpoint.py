@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -20,47 +19,11 @@ from safetensors.torch import save_file
 from xpert.errors import DamagedModelError, SettingsError
 from xpert.models.folders import no_interrupt as no_interrupt
 from xpert.models.folders import sync_to_disk
+from xpert.tuning.progress import Progress as Progress
+from xpert.tuning.progress import discard as discard
+from xpert.tuning.progress import partial_folder as partial_folder
 
 _FILE = "checkpoint.safetensors"
-
-
-@dataclass
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        step: optimizer steps taken.
-        train_losses: one a step, in nats a response token.
-        validation_losses: (step, loss) of every evaluation.
-        reported: last step that the caller was told of; -1 before the first.
-        seconds: wall time of steps and evaluations so far.
-        cpu_seconds: processor time of the same.
-    """
-
-    step: int = 0
-    train_losses: list[float] = field(default_factory=list)
-    validation_losses: list[tuple[int, float]] = field(default_factory=list)
-    reported: int = -1
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-
-    @property
-    def best(self) -> tuple[int, float] | None:
-        """Step and loss of the lowest evaluation, the first of equals; None before any."""
-        return min(self.validation_losses, key=lambda entry: entry[1], default=None)
-
-    def waiting(self, min_delta: float) -> int:
-        """Evaluations in a row, up to now, that were not more than `min_delta` below the lowest before."""
-        lowest, count = float("inf"), 0
-        for _, loss in self.validation_losses:
-            count = 0 if loss < lowest - min_delta else count + 1
-            lowest = min(lowest, loss) if count == 0 else lowest
-        return count
-
-
-def partial_folder(out: Path) -> Path:
-    """Where the unfinished run of `out` lies: next to it."""
-    return out.with_name(out.name + ".partial")
 
 
 def save(folder: Path, progress: Progress, tensors: Mapping[str, torch.Tensor], identity: Mapping[str, str]) -> None:
@@ -118,12 +81,3 @@ def load(folder: Path, identity: Mapping[str, str]) -> tuple[Progress, dict[str,
 def forget(folder: Path) -> None:
     """Remove the checkpoint of a folder, so that the next run starts anew; other files stay."""
     (folder / _FILE).unlink(missing_ok=True)
-
-
-def discard(folder: Path) -> None:
-    """Remove a folder; renamed first, so that half a folder is never taken for a whole one."""
-    if folder.exists():
-        doomed = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(doomed, ignore_errors=True)
-        os.replace(folder, doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
