@@ -9,15 +9,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import random
 from collections.abc import Sequence
 
 import numpy as np
 
 from xpert.runtime.interface import Batch
 from xpert.runtime.tokens import Encoded
-
-_WINDOW_STEPS = 8
+from xpert.tuning.order import epoch_groups
 
 
 def collate(samples: Sequence[Encoded], pad: int) -> Batch:
@@ -58,23 +56,8 @@ class Plan:
         self._seen = list(itertools.accumulate((len(group) for group in self._epoch[1]), initial=0))
 
     def _shuffled(self, epoch: int) -> list[list[int]]:
-        draw = random.Random(f"{self._seed}/{epoch}")
-        order = list(range(len(self._samples)))
-        draw.shuffle(order)
-        size, larger = divmod(len(order), self.steps_per_epoch)
-        sizes = [size + (number < larger) for number in range(self.steps_per_epoch)]
-        draw.shuffle(sizes)
-        window = max(2, min(_WINDOW_STEPS, self.steps_per_epoch // 3))
-        groups, done = list[list[int]](), 0
-        for begin in range(0, len(sizes), window):
-            cut = sizes[begin : begin + window]
-            near = sorted(order[done : done + sum(cut)], key=lambda index: len(self._samples[index].tokens))
-            done += sum(cut)
-            for count in cut:
-                groups.append(near[:count])
-                near = near[count:]
-        draw.shuffle(groups)
-        return groups
+        lengths = [len(sample.tokens) for sample in self._samples]
+        return epoch_groups(lengths, self.steps_per_epoch, f"{self._seed}/{epoch}")
 
     def step(self, step: int) -> list[Batch]:
         """The batches of step `step`, counted from 0."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,8 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from xpert.models.generation import special_tokens
 from xpert.models.loading import render_chat
 from xpert.records import Sample
-
-_WINDOW_STEPS = 8
+from xpert.tuning.order import epoch_groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,23 +157,8 @@ class BatchPlan:
         self._seen = list(itertools.accumulate((len(group) for group in self._epoch[1]), initial=0))
 
     def _shuffled(self, epoch: int) -> list[list[int]]:
-        rng = random.Random(f"{self._seed}/{epoch}")
-        order = list(range(len(self._samples)))
-        rng.shuffle(order)
-        size, larger = divmod(len(order), self.steps_per_epoch)
-        sizes = [size + (number < larger) for number in range(self.steps_per_epoch)]
-        rng.shuffle(sizes)
-        window = max(2, min(_WINDOW_STEPS, self.steps_per_epoch // 3))
-        groups, done = [], 0
-        for begin in range(0, len(sizes), window):
-            cut = sizes[begin : begin + window]
-            near = sorted(order[done : done + sum(cut)], key=lambda index: len(self._samples[index].tokens))
-            done += sum(cut)
-            for count in cut:
-                groups.append(near[:count])
-                near = near[count:]
-        rng.shuffle(groups)
-        return groups
+        lengths = [len(sample.tokens) for sample in self._samples]
+        return epoch_groups(lengths, self.steps_per_epoch, f"{self._seed}/{epoch}")
 
     def indices(self, step: int) -> list[int]:
         """Samples of step `step`, counted from 0, by their place in `samples`; shortest first."""
