@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SIDES = ("onnx", "eager", "labelled", "compiled", "node")
+SIDES = ("onnx", "recompute", "eager", "labelled", "compiled", "node")
 """The last is no side of this program: it runs in Node.js."""
 RATE, DECAY, CLIP = 1e-3, 0.01, 1.0
 _PROMPT = 1 / 3
@@ -56,7 +56,7 @@ def onnx_side(args: argparse.Namespace) -> Callable[[int], float]:
     def step(number: int) -> float:
         ids, rows = batch_of(number, args.batch, args.length, vocabulary)
         batch = Batch(ids, rows, ids.reshape(-1)[rows + 1])
-        return runtime.step([batch], StepSettings(RATE, DECAY, CLIP)).loss
+        return runtime.step([batch], StepSettings(RATE, DECAY, CLIP, args.side == "recompute")).loss
 
     return step
 
@@ -106,7 +106,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, required=True)
     args = parser.parse_args()
     began = time.perf_counter(), time.process_time()
-    step = onnx_side(args) if args.side == "onnx" else torch_side(args)
+    step = onnx_side(args) if args.side in ("onnx", "recompute") else torch_side(args)
     losses, spent = [step(0)], []
     start = time.perf_counter() - began[0], time.process_time() - began[1]
     for number in range(1, args.steps):

@@ -3,7 +3,8 @@
     python benchmarks/device_training.py --json OUT [--check] [--sizes small large] [--repeats N]
 
 Random Llamas of two sizes get LoRA on all linear layers, are exported, and take the same steps on every side, each in
-a fresh process, in turns. Sides: `onnx` is `xpert.runtime.OnnxRuntime`, where torch is never loaded; `eager` the loop
+a fresh process, in turns. Sides: `onnx` is `xpert.runtime.OnnxRuntime`, where torch is never loaded; `recompute` the
+same with activations computed again in the backward pass, as `--gradient-checkpointing` has it; `eager` the loop
 that one writes with transformers and peft; `labelled` the same with logits of the learned places only, as `xpert tune`
 does it; `compiled` is torch.compile around `eager`, where a compiler works; `node` the core of the page under Node.js,
 in WebAssembly on one thread. Time is the processor time of a step after the first; memory the highest resident set of
@@ -215,9 +216,9 @@ def compare(args: argparse.Namespace, size: str, room: Path, show: Any) -> dict[
             "share_of_matrix_rate": needed / middle["cpu_s_per_step"] / rate,
         }
     result["matrix_gflop_per_s"] = rate / 1e9
-    result["estimated_mib"] = (
-        manifest.memory.estimate(args.batch, args.length, args.batch * (args.length - 1 - args.length // 3)) / 2**20
-    )
+    labels = args.batch * (args.length - 1 - args.length // 3)
+    for name, recompute in (("estimated_mib", False), ("estimated_mib_recompute", True)):
+        result[name] = manifest.memory.estimate(args.batch, args.length, labels, recompute=recompute) / 2**20
     for name, key in (("time_ratio", "cpu_s_per_step"), ("memory_ratio", "peak_bytes")):
         result[name] = statistics.median(
             one[key] / other[key] for one, other in zip(runs["onnx"], runs["eager"], strict=True)

@@ -68,7 +68,8 @@ def estimate_memory(of: Architecture, base: Path, adapter: AdapterFacts, int8: b
 
     A block keeps of each token its input, both norms, the sum between (4 d), queries, keys, values and the
     attention's output (2 h e + 2 k e), and two numbers for each place of the gate (2 f); of each pair of tokens one
-    number a head.
+    number a head. Where activations are computed again, a block keeps its input only, and one block at a time has all
+    of that and its gradients: three numbers a head and pair, and twice those of a token.
     A quarter is added for what the allocator wastes, 96 MiB for the runtime itself, a second copy of a base that is
     small enough to be packed, and with int8 the widest matrix.
     """
@@ -80,4 +81,6 @@ def estimate_memory(of: Architecture, base: Path, adapter: AdapterFacts, int8: b
         token_bytes=4 * of.blocks * block * 5 // 4,
         pair_bytes=4 * of.blocks * of.heads * 5 // 4,
         label_bytes=4 * (2 * of.vocabulary + 4 * of.width),
+        recompute_token_bytes=4 * (of.blocks * of.width + 2 * block) * 5 // 4,
+        recompute_pair_bytes=4 * 3 * of.heads * 5 // 4,
     )

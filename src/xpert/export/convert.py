@@ -7,7 +7,9 @@ person to person is the adapter's small file.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -51,7 +53,12 @@ from xpert.runtime.torch_runtime import TorchRuntime
 from xpert.tuning.settings import TuningSettings
 from xpert.tuning.start import open_trainable
 
-_WRITERS = {"train": training_graph, "evaluate": evaluation_graph, "generate": generation_graph}
+_WRITERS: dict[str, Callable[[Blueprint], onnx.ModelProto]] = {
+    "train": training_graph,
+    "recompute": partial(training_graph, recompute=True),
+    "evaluate": evaluation_graph,
+    "generate": generation_graph,
+}
 _PACKAGES = ("xpert", "torch", "transformers", "peft", "onnx", "onnxruntime")
 _ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -246,7 +253,9 @@ def _finished(folder: Path, manifest: Manifest, loaded: LoadedModel) -> Manifest
     names = [BASE, *GRAPHS.values(), GOLDEN, TOKENIZER, CONFIG, *_adapter_files(folder)]
     files = {n: FileFacts(size_bytes=(folder / n).stat().st_size, sha256=file_digest(folder / n)) for n in names}
     manifest = manifest.model_copy(update={"files": files})
-    check_golden(OnnxRuntime(folder, manifest=manifest, threads=1), golden, f"onnxruntime {version('onnxruntime')}")
+    runtime, called = OnnxRuntime(folder, manifest=manifest, threads=1), f"onnxruntime {version('onnxruntime')}"
+    for recompute in (False, True):
+        check_golden(runtime, golden, called, recompute=recompute)
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", "utf-8")
     return manifest

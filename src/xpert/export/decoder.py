@@ -40,10 +40,20 @@ class Decoder:
         architecture: of the decoder.
         frozen: its weights.
         loras: name of a layer -> its adapter.
+        recompute: keep the input of each block only, and compute the block again for its gradients.
     """
 
-    def __init__(self, tape: Tape, architecture: Architecture, frozen: Frozen, loras: Mapping[str, Lora]) -> None:
+    def __init__(
+        self,
+        tape: Tape,
+        architecture: Architecture,
+        frozen: Frozen,
+        loras: Mapping[str, Lora],
+        *,
+        recompute: bool = False,
+    ) -> None:
         self._tape, self._of, self._frozen, self._loras = tape, architecture, frozen, loras
+        self._recompute = recompute
 
     def hidden(self, tokens: str, rows: str, cache: Cache | None = None) -> tuple[str, Cache]:
         """Rows before the output layer, (m, d), and keys and values with the new tokens behind the old.
@@ -75,11 +85,18 @@ class Decoder:
         keys, values = [], []
         for number in range(of.blocks):
             past = None if cache is None else (cache.keys[number], cache.values[number])
-            chosen = rows if number == of.blocks - 1 else None
-            x, key, value = self._block(f"model.layers.{number}", x, block, past, chosen)
+            last, name = number == of.blocks - 1, f"model.layers.{number}"
+            write = partial(self._block, name, block=block, past=past, chosen=rows if last else None)
+            # The last block's values are needed at once: nothing is won by computing them again.
+            again = self._recompute and not last
+            x, key, value = tape.recomputed(write, x, self._parameters(name)) if again else write(x)
             keys.append(key)
             values.append(value)
         return self._norm(x, "model.norm.weight", of.width), Cache(keys, values)
+
+    def _parameters(self, block: str) -> list[str]:
+        of_block = [lora for name, lora in self._loras.items() if name.startswith(f"{block}.")]
+        return [matrix for lora in of_block for matrix in (lora.a, lora.b)]
 
     def _norm(self, x: str, name: str, width: int) -> str:
         return layers.rms_norm(self._tape, x, self._frozen.value(self._tape, name), width, self._of.epsilon)

@@ -67,10 +67,15 @@ class Blueprint:
         return sum(math.prod(shape) for shape in self.parameters.values())
 
 
-def training_graph(of: Blueprint) -> onnx.ModelProto:
+def training_graph(of: Blueprint, *, recompute: bool = False) -> onnx.ModelProto:
     """One step: loss, gradient added to what was accumulated, and AdamW on their sum.
 
     A caller that accumulates takes `gradient` from all micro-batches but the last, and everything from the last.
+
+    Args:
+        of: what to write it from.
+        recompute: compute each block again for its gradients, rather than keep what it computed: less memory, more
+            time, the same numbers.
     """
     tape = Tape()
     adapter, parts = _adapter(tape, of)
@@ -81,7 +86,7 @@ def training_graph(of: Blueprint) -> onnx.ModelProto:
         name: tape.input(name, _FLOAT, []) for name in ("step", "learning_rate", "weight_decay", "max_gradient_norm")
     }
     tape.mark(*parts.values())
-    normed, head, targets, weights = _labelled(tape, of, parts)
+    normed, head, targets, weights = _labelled(tape, of, parts, recompute=recompute)
     loss, gradient = likelihood(tape, normed, head, targets, weights)
     sums = tape.gradients({normed: gradient()})
     flat = [tape.op("Reshape", sums[parts[name]], tape.sizes(-1)) for name in of.parameters]
@@ -155,12 +160,14 @@ def _head(tape: Tape, of: Blueprint) -> Head:
     )
 
 
-def _labelled(tape: Tape, of: Blueprint, parts: Mapping[str, str]) -> tuple[str, Head, str, str]:
+def _labelled(
+    tape: Tape, of: Blueprint, parts: Mapping[str, str], *, recompute: bool = False
+) -> tuple[str, Head, str, str]:
     """Hidden states of the labelled places only, (m, d), the output layer, and their targets and weights, (m,)."""
     tokens = tape.input("input_ids", _WHOLE, ["b", "s"])
     rows, targets = (tape.input(name, _WHOLE, ["m"]) for name in ("rows", "targets"))
     weights = tape.input("weights", _FLOAT, ["m"])
-    decoder = Decoder(tape, of.architecture, of.frozen, _loras(of, parts))
+    decoder = Decoder(tape, of.architecture, of.frozen, _loras(of, parts), recompute=recompute)
     x, _ = decoder.hidden(tokens, rows)
     return x, _head(tape, of), targets, weights
 

@@ -113,8 +113,46 @@ class Tape:
         Args:
             seeds: values -> their gradients, where the walk backwards begins.
         """
+        return self._walk(self._records, seeds)
+
+    def recomputed(self, write: Callable[[str], Sequence[str]], x: str, parameters: Sequence[str]) -> Sequence[str]:
+        """A part of the graph of which only its input is kept: it is written again for the backward part.
+
+        The second writing reads x in the shape of the gradient that comes in. So no runtime takes its values for the
+        forward ones and keeps those, and none can begin with it before that gradient is there (Chen et al., 2016).
+
+        Args:
+            write: from x to outputs, the first of which has the shape of x; called again by `gradients`.
+            x: the input.
+            parameters: everything else in the part that may need a gradient.
+        """
+        outputs, _ = self._aside(write, x)
+
+        def rule(grads: Sequence[Grad], sums: Sequence[Grad]) -> list[Grad]:
+            if grads[0] is None:
+                raise ValueError("the first output of a recomputed part must be used")
+            late = self.op("Reshape", x, self.op("Shape", grads[0]))
+            if self.needs(x):
+                self.mark(late)
+            again, records = self._aside(write, late)
+            begun = [*zip([late, *parameters], sums, strict=True), *zip(again, grads, strict=True)]
+            found = self._walk(records, {name: grad for name, grad in begun if grad is not None})
+            return [found.get(name) for name in (late, *parameters)]
+
+        self.record(outputs, [x, *parameters], rule)
+        return outputs
+
+    def _aside(self, write: Callable[[str], Sequence[str]], x: str) -> tuple[Sequence[str], list[_Record]]:
+        """Write, and keep the rules apart from those of the graph."""
+        kept, self._records = self._records, []
+        try:
+            return write(x), self._records
+        finally:
+            self._records = kept
+
+    def _walk(self, records: Sequence[_Record], seeds: Mapping[str, str]) -> dict[str, str]:
         sums: dict[str, str] = dict(seeds)
-        for record in reversed(self._records):
+        for record in reversed(records):
             given = [sums.get(name) for name in record.outputs]
             if all(grad is None for grad in given):
                 continue

@@ -127,7 +127,7 @@ def read_golden(folder: Path) -> Golden:
         ) from error
 
 
-def check_golden(runtime: Runtime, golden: Golden, name: str) -> float:
+def check_golden(runtime: Runtime, golden: Golden, name: str, *, recompute: bool = False) -> float:
     """Take the golden steps; the largest difference from the reference, where it is within the tolerance.
 
     The runtime's state is as before then.
@@ -136,13 +136,14 @@ def check_golden(runtime: Runtime, golden: Golden, name: str) -> float:
         runtime: with the folder's own adapter in it.
         golden: of the folder.
         name: of runtime and version, for the error.
+        recompute: take them as `StepSettings.recompute` says.
 
     Raises:
         ModelError: a loss differs by more; the text names the step.
     """
     before, found = runtime.state(), list[tuple[str, float, float]]()
     for number, step in enumerate(golden.steps, 1):
-        settings = StepSettings(step.learning_rate, step.weight_decay, step.max_gradient_norm)
+        settings = StepSettings(step.learning_rate, step.weight_decay, step.max_gradient_norm, recompute)
         loss = runtime.step([batch.batch() for batch in step.batches], settings).loss
         found.append((f"training step {number}", loss, step.loss))
     loss = runtime.evaluate([batch.batch() for batch in golden.evaluation])

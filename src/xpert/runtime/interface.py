@@ -43,11 +43,20 @@ class TrainingState:
 
 @dataclass(frozen=True, slots=True)
 class StepSettings:
-    """Numbers of AdamW that may differ from step to step."""
+    """What may differ from step to step: numbers of AdamW, and how the gradient is computed.
+
+    Attributes:
+        learning_rate: of AdamW.
+        weight_decay: of AdamW, times the learning rate.
+        max_gradient_norm: the gradient is shortened to this length.
+        recompute: compute activations again for the gradient: the same numbers, less memory, more time. The reference
+            does without.
+    """
 
     learning_rate: float
     weight_decay: float = 0.0
     max_gradient_norm: float = 1.0
+    recompute: bool = False
 
 
 @dataclass(frozen=True, slots=True)

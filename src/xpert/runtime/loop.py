@@ -145,9 +145,9 @@ class DeviceTrainer:
     def _take_step(self) -> None:
         step, of = self.progress.step, self._settings
         with checkpoint.no_interrupt():
-            report = self._runtime.step(
-                self._plan.step(step), StepSettings(of.learning_rate_at(step), of.weight_decay, of.max_grad_norm)
-            )
+            rate = of.learning_rate_at(step)
+            settings = StepSettings(rate, of.weight_decay, of.max_grad_norm, of.gradient_checkpointing)
+            report = self._runtime.step(self._plan.step(step), settings)
             self.progress.step += 1
             self.progress.train_losses.append(report.loss)
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from xpert.errors import DamagedModelError, MismatchError, MissingModelError
 from xpert.models.reference import file_digest
 
-FORMAT = 1
+FORMAT = 2
 """Goes up with every change after which an older runtime would compute something else."""
 
 MANIFEST = "manifest.json"
@@ -28,7 +28,13 @@ ADAPTER = "adapter"
 PACK_BELOW_BYTES = 2**28
 """Weights packed in advance are up to a twentieth faster and take one more copy of the base: only small ones are."""
 
-GRAPHS = {"train": "train.onnx", "evaluate": "evaluate.onnx", "generate": "generate.onnx"}
+GRAPHS = {
+    "train": "train.onnx",
+    "recompute": "train-recompute.onnx",
+    "evaluate": "evaluate.onnx",
+    "generate": "generate.onnx",
+}
+"""The second takes the very steps of the first in less memory and more time."""
 
 
 class _Part(BaseModel):
@@ -130,23 +136,34 @@ class Prompt(_Part):
 
 
 class Memory(_Part):
-    """What a training step needs, in bytes: fixed + b s token + b s^2 pair + m label, for m labelled tokens."""
+    """What a training step needs, in bytes: fixed + b s token + b s^2 pair + m label, for m labelled tokens.
+
+    Attributes:
+        fixed_bytes: whatever the batch is.
+        token_bytes: of each token.
+        pair_bytes: of each pair of tokens of a sequence.
+        label_bytes: of each labelled token.
+        recompute_token_bytes: instead of `token_bytes`, where activations are computed again.
+        recompute_pair_bytes: instead of `pair_bytes`, likewise.
+    """
 
     fixed_bytes: int
     token_bytes: int
     pair_bytes: int
     label_bytes: int
+    recompute_token_bytes: int
+    recompute_pair_bytes: int
 
-    def estimate(self, batch_size: int, length_tokens: int, labels: int | None = None) -> int:
+    def estimate(
+        self, batch_size: int, length_tokens: int, labels: int | None = None, *, recompute: bool = False
+    ) -> int:
         """Bytes of a step; without `labels`, every token may be one."""
         tokens = batch_size * length_tokens
         marked = tokens if labels is None else labels
-        return (
-            self.fixed_bytes
-            + tokens * self.token_bytes
-            + tokens * length_tokens * self.pair_bytes
-            + marked * self.label_bytes
-        )
+        token, pair = self.token_bytes, self.pair_bytes
+        if recompute:
+            token, pair = self.recompute_token_bytes, self.recompute_pair_bytes
+        return self.fixed_bytes + tokens * token + tokens * length_tokens * pair + marked * self.label_bytes
 
 
 class FileFacts(_Part):

@@ -32,7 +32,14 @@ def _of_the_group() -> int | None:
         return None
 
 
-def check_memory(manifest: Manifest, batch_size: int, length_tokens: int, budget_bytes: int | None = None) -> int:
+def check_memory(
+    manifest: Manifest,
+    batch_size: int,
+    length_tokens: int,
+    budget_bytes: int | None = None,
+    *,
+    recompute: bool = False,
+) -> int:
     """The estimate of a step in bytes, where it fits.
 
     Args:
@@ -40,6 +47,7 @@ def check_memory(manifest: Manifest, batch_size: int, length_tokens: int, budget
         batch_size: sequences of a batch.
         length_tokens: of the longest.
         budget_bytes: what may be used; None: what the system has left.
+        recompute: whether activations are computed again.
 
     Raises:
         SettingsError: a sequence is longer than the export allows, or the step does not fit.
@@ -49,12 +57,12 @@ def check_memory(manifest: Manifest, batch_size: int, length_tokens: int, budget
             f"samples have up to {length_tokens} tokens, the export reads {manifest.length_tokens} at most: use a "
             "smaller --max-length-tokens, or export with a larger one"
         )
-    needed = manifest.memory.estimate(batch_size, length_tokens)
+    needed = manifest.memory.estimate(batch_size, length_tokens, recompute=recompute)
     budget = available_bytes() if budget_bytes is None else budget_bytes
     if budget is not None and needed > budget:
         raise SettingsError(
             f"a step of {batch_size} x {length_tokens} tokens needs about {needed // _MIB} MiB, {budget // _MIB} MiB "
-            "are there: use a smaller --batch-size (with more --accumulation-steps) or --max-length-tokens, or export "
-            "with --int8"
+            f"are there: use {'' if recompute else '--gradient-checkpointing, '}a smaller --batch-size (with more "
+            "--accumulation-steps) or --max-length-tokens, or export with --int8"
         )
     return needed

@@ -66,7 +66,7 @@ class OnnxRuntime:
     def step(self, batches: Sequence[Batch], settings: StepSettings) -> StepReport:
         """One optimizer step; the gradient of all micro-batches but the last is handed on to the next."""
         state, share = self._state, 1 / label_count(batches)
-        session = self._session("train")
+        session = self._session("recompute" if settings.recompute else "train")
         given = {
             "adapter": state.adapter,
             "first_moment": state.first_moment,

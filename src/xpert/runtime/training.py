@@ -84,15 +84,19 @@ def open_runtime(name: RuntimeName, folder: Path, manifest: Manifest, threads: i
     return OnnxRuntime(folder, manifest=manifest, threads=threads)
 
 
-def checked_runtime(name: RuntimeName, folder: Path, manifest: Manifest, threads: int = 0) -> tuple[Runtime, float]:
+def checked_runtime(
+    name: RuntimeName, folder: Path, manifest: Manifest, threads: int = 0, *, recompute: bool = False
+) -> tuple[Runtime, float]:
     """A runtime that computes the golden batch rightly, and how far it was off.
+
+    With `recompute` the steps are taken as `StepSettings.recompute` says.
 
     Raises:
         ModelError: it does not, or cannot be opened; the text names runtime and version.
     """
     runtime = open_runtime(name, folder, manifest, threads)
     called = f"{_PACKAGES[name]} {version(_PACKAGES[name])} on {platform.machine()}"
-    return runtime, check_golden(runtime, read_golden(folder), called)
+    return runtime, check_golden(runtime, read_golden(folder), called, recompute=recompute)
 
 
 def train_exported(
@@ -142,8 +146,9 @@ def train_exported(
     learned = _encoded(tokens, train, settings, "training")
     held = [] if settings.evaluate_every is None else _encoded(tokens, validation, settings, "validation")
     longest = max(len(sample.tokens) for sample in (*learned, *held))
-    needed = check_memory(manifest, settings.batch_size, longest, memory_budget_bytes)
-    opened, difference = checked_runtime(runtime, folder, manifest, threads)
+    sparing = settings.gradient_checkpointing
+    needed = check_memory(manifest, settings.batch_size, longest, memory_budget_bytes, recompute=sparing)
+    opened, difference = checked_runtime(runtime, folder, manifest, threads, recompute=sparing)
     if start is not None:
         opened.write_adapter(start)
     partial = checkpoint.partial_folder(out)
@@ -179,8 +184,6 @@ def _check_settings(train: Sequence[Sample], validation: Sequence[Sample], setti
         faults.append("validation samples: 0 are given: split some off, or set evaluate_every to None")
     if settings.dropout:
         faults.append(f"dropout is {settings.dropout:g}: exported graphs have none, use 0")
-    if settings.gradient_checkpointing:
-        faults.append("gradient_checkpointing: exported graphs have none, use a smaller batch_size")
     if settings.dtype == "bfloat16":
         faults.append("dtype is bfloat16: exported graphs compute in float32, use auto")
     if faults:

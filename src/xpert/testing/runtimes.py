@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,13 @@ class RuntimeContract:
         assert losses[-1] < losses[0] and one.state().step == 6
         assert [other.step([batch()], RATE).loss for _ in range(6)] == losses
         assert np.array_equal(one.state().adapter, other.state().adapter)
+
+    def test_computing_again_changes_nothing_but_the_memory(self) -> None:
+        one, other = self.open(), self.open()
+        again = replace(RATE, recompute=True)
+        losses = [one.step([batch(), batch()], RATE).loss for _ in range(3)]
+        assert [other.step([batch(), batch()], again).loss for _ in range(3)] == pytest.approx(losses, abs=1e-6)
+        assert np.abs(one.state().adapter - other.state().adapter).max() <= 1e-5
 
     def test_a_state_goes_on_elsewhere_and_is_a_copy(self) -> None:
         one, other = self.open(), self.open()
