@@ -20,10 +20,9 @@ from xpert.models.reference import ModelReference
 from xpert.records import Sample
 from xpert.runtime import train_exported
 from xpert.runtime.batches import Plan, evaluation_batches
-from xpert.runtime.loop import DeviceStep
 from xpert.runtime.manifest import read_manifest
 from xpert.runtime.tokens import Tokens
-from xpert.tuning import TuningSettings, tune
+from xpert.tuning import TuningSettings, TuningStep, tune
 from xpert.tuning import batches as tuning_batches
 
 # What a device does not have; importing it there fails.
@@ -123,7 +122,7 @@ def test_broken_off_after_any_step_it_goes_on(
     tmp_path: Path,
 ) -> None:
     def run(out: Path, stop: int | None = None) -> list[float]:
-        def on_step(step: DeviceStep) -> None:
+        def on_step(step: TuningStep) -> None:
             if step.step == stop:
                 raise RuntimeError("power cut")
 

@@ -94,7 +94,9 @@ def test_an_adapter_of_another_base_or_shape(base: Path, exported: Path, tmp_pat
 
 
 def test_too_little_memory_and_too_long_samples(exported: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"a step of 8 x \d+ tokens needs about \d+ MiB, 10 MiB are there: use --grad"):
+    with pytest.raises(
+        SettingsError, match=r"a step of 8 x \d+ tokens needs about \d+ MiB, 10 MiB are there: use --grad"
+    ):
         run(exported, tmp_path / "out", memory_budget_bytes=10 * 2**20)
     with pytest.raises(SettingsError, match=r"10 MiB are there: use a smaller --batch-size"):
         run(exported, tmp_path / "out", memory_budget_bytes=10 * 2**20, settings={"gradient_checkpointing": True})

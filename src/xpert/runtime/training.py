@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -27,11 +27,12 @@ from xpert.runtime.adopting import write_adapter_folder
 from xpert.runtime.batches import Plan, data_digest, evaluation_batches
 from xpert.runtime.golden import check_golden, read_golden
 from xpert.runtime.interface import Runtime
-from xpert.runtime.loop import DeviceStep, DeviceTrainer, Stopped
+from xpert.runtime.loop import DeviceTrainer
 from xpert.runtime.manifest import MANIFEST, Manifest, read_manifest
 from xpert.runtime.memory import check_memory
 from xpert.runtime.tokens import Encoded, Tokens
 from xpert.tuning.card import CardFacts, write_card
+from xpert.tuning.course import TuningResult, TuningStep
 from xpert.tuning.settings import TuningSettings
 
 RuntimeName = Literal["onnx", "torch"]
@@ -39,36 +40,14 @@ _PACKAGES = {"onnx": "onnxruntime", "torch": "torch"}
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceResult:
-    """What a run did; the fields are those of `xpert.tuning.TuningResult`.
+class DeviceResult(TuningResult):
+    """What a run did.
 
     Attributes:
-        out: the adapter folder.
-        steps: optimizer steps taken; the adapter holds those up to `best_step`.
-        samples_seen: different samples that were learned from.
-        seconds: wall time of steps and evaluations, interrupted parts included.
-        cpu_seconds: processor time of the same.
-        train_losses: one a step, in nats a response token.
-        validation_losses: (step, loss) of every evaluation.
-        best_step: step of the weights in `out`.
-        best_loss: their validation loss; None if never evaluated.
-        stopped: "target", "plateau" or "max_steps".
-        initial_loss: validation loss before the first step; None if never evaluated.
         golden_difference: largest difference from the reference on the golden batch.
         memory_bytes: what a step was estimated to need.
     """
 
-    out: Path
-    steps: int
-    samples_seen: int
-    seconds: float
-    cpu_seconds: float
-    train_losses: list[float]
-    validation_losses: list[tuple[int, float]]
-    best_step: int
-    best_loss: float | None
-    stopped: Stopped
-    initial_loss: float | None
     golden_difference: float
     memory_bytes: int
 
@@ -110,7 +89,7 @@ def train_exported(
     runtime: RuntimeName = "onnx",
     threads: int = 0,
     memory_budget_bytes: int | None = None,
-    on_step: Callable[[DeviceStep], None] | None = None,
+    on_step: Callable[[TuningStep], None] | None = None,
     fresh: bool = False,
 ) -> DeviceResult:
     """Train the adapter of an exported folder on samples, as `xpert tune` trains it with the base itself.
@@ -173,7 +152,8 @@ def train_exported(
     card = _card(out, manifest, settings, trainer, stopped, parents, (len(learned), len(held)))
     write_adapter_folder(folder, manifest, trainer.adapter, out, card)
     checkpoint.discard(partial)
-    return _result(trainer, out, stopped, difference, needed)
+    done = asdict(trainer.result(out, stopped))
+    return DeviceResult(**done, golden_difference=difference, memory_bytes=needed)
 
 
 def _check_settings(train: Sequence[Sample], validation: Sequence[Sample], settings: TuningSettings) -> None:
@@ -239,23 +219,3 @@ def _card(
         target_modules=manifest.adapter.target_modules,
     )
     return write_card(facts, settings)
-
-
-def _result(trainer: DeviceTrainer, out: Path, stopped: Stopped, difference: float, memory_bytes: int) -> DeviceResult:
-    progress, (best_step, best_loss) = trainer.progress, trainer.best
-    losses = progress.validation_losses
-    return DeviceResult(
-        out=out,
-        steps=progress.step,
-        samples_seen=trainer.samples_seen,
-        seconds=progress.seconds,
-        cpu_seconds=progress.cpu_seconds,
-        train_losses=list(progress.train_losses),
-        validation_losses=list(losses),
-        best_step=best_step,
-        best_loss=best_loss,
-        stopped=stopped,
-        initial_loss=losses[0][1] if losses else None,
-        golden_difference=difference,
-        memory_bytes=memory_bytes,
-    )

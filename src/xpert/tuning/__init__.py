@@ -7,7 +7,7 @@
     result = tune_diffusion(ModelReference("pipeline"), open_pictures("folder"), Path("mine"), DiffusionSettings())
 
 `tune` trains LoRA on any Hugging Face causal LM, `tune_diffusion` LoRA or the whole U-Net of a Stable Diffusion
-pipeline. Only the settings are imported at once; the rest loads torch when it is asked for.
+pipeline. Only settings, news and results are imported at once; the rest loads torch when it is asked for.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from xpert.tuning.course import TuningResult, TuningStep
 from xpert.tuning.diffusion_settings import DiffusionSettings
 from xpert.tuning.settings import TuningSettings
 
 if TYPE_CHECKING:
     from xpert.tuning.diffusion import DiffusionResult, tune_diffusion
     from xpert.tuning.diffusion_loop import DiffusionStep
-    from xpert.tuning.loop import TuningStep
-    from xpert.tuning.lora import TuningResult, tune, validation_loss
+    from xpert.tuning.lora import tune, validation_loss
 
 __all__ = [
     "DiffusionResult",
@@ -40,8 +40,6 @@ _LAZY = {
     "DiffusionResult": "xpert.tuning.diffusion",
     "DiffusionStep": "xpert.tuning.diffusion_loop",
     "tune_diffusion": "xpert.tuning.diffusion",
-    "TuningResult": "xpert.tuning.lora",
-    "TuningStep": "xpert.tuning.loop",
     "tune": "xpert.tuning.lora",
     "validation_loss": "xpert.tuning.lora",
 }

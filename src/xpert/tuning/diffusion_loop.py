@@ -6,7 +6,6 @@ Knows a U-Net with trainable parameters, batches by step and a folder for its ch
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 
 from xpert.errors import ModelError
 from xpert.tuning import checkpoint
+from xpert.tuning.course import Course, Stopped
 from xpert.tuning.diffusion_batches import BatchSource
 from xpert.tuning.diffusion_objective import DiffusionLoss
 from xpert.tuning.diffusion_optimizer import adamw, average, rate_factors
@@ -54,7 +54,7 @@ class Paint(Protocol):
     def __call__(self, step: int) -> tuple[Path, ...]: ...
 
 
-class DiffusionTrainer:
+class DiffusionTrainer(Course):
     """One run over the trainable parameters of a U-Net.
 
     Everything that happens is a function of the U-Net, the batches and the settings: a run that was interrupted and
@@ -93,7 +93,7 @@ class DiffusionTrainer:
         on_step: Callable[[DiffusionStep], None] | None,
         paint: Paint | None,
     ) -> None:
-        self.progress = checkpoint.Progress()
+        super().__init__(settings.save_every)
         self._source, self._accelerator, self._device, self._half = source, accelerator, device, half
         self._settings, self._steps, self._folder, self._identity = settings, steps, folder, identity
         self._pictures_seen, self._on_step, self._paint = pictures_seen, on_step, paint
@@ -105,8 +105,6 @@ class DiffusionTrainer:
         several = accelerator.num_processes > 1
         self._model = accelerator.prepare_model(unet, device_placement=False) if several else unet
         self._loss = DiffusionLoss(self._model, scheduler, settings)
-        self._saved_step = -1
-        self._clock = (time.perf_counter(), time.process_time())
 
     def resume(self) -> bool:
         """Take up the checkpoint of the folder; False where there is none.
@@ -118,7 +116,7 @@ class DiffusionTrainer:
         found = checkpoint.load(self._folder, self._identity)
         if found is None:
             return False
-        self.progress, tensors = found
+        progress, tensors = found
         state: dict[int, dict[str, torch.Tensor]] = {}
         with torch.no_grad():
             for number, (name, parameter) in enumerate(self._parameters.items()):
@@ -131,12 +129,12 @@ class DiffusionTrainer:
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
         if self._ema is not None:
-            self._ema.optimization_step = self.progress.step
+            self._ema.optimization_step = progress.step
         if "scaler" in tensors:
             scale, growth = tensors["scaler"].tolist()
             known = self._scaler.state_dict()
             self._scaler.load_state_dict(known | {"scale": scale, "_growth_tracker": int(growth)})
-        self._saved_step = self.progress.step
+        self._took_up(progress)
         return True
 
     def run(self) -> None:
@@ -146,21 +144,7 @@ class DiffusionTrainer:
             ModelError: a loss or gradient was not finite.
             KeyboardInterrupt: passed on after a checkpoint was written.
         """
-        self._clock = (time.perf_counter(), time.process_time())
-        try:
-            while True:
-                self._report()
-                done = self.progress.step >= self._steps
-                if done or self.progress.step % self._settings.save_every == 0:
-                    self._save_if_new()
-                if done:
-                    break
-                self._take_step()
-        except KeyboardInterrupt:
-            self.save()
-            raise
-        finally:
-            self._tick()
+        self._go()
         if self._ema is not None:
             self._ema.copy_to(self._parameters.values())
 
@@ -168,27 +152,25 @@ class DiffusionTrainer:
         """Rate of step `step`, counted from 0: diffusers' schedule."""
         return self._settings.rate * self._rates(step)
 
-    def _save_if_new(self) -> None:
-        if self.progress.step > max(0, self._saved_step):
-            self.save()
-
     def save(self) -> None:
         """Write a checkpoint of the last whole step, by the main process; Ctrl-C waits until it is done."""
-        if not self._accelerator.is_main_process:
-            return
-        with checkpoint.no_interrupt():
-            self._tick()
-            tensors: dict[str, torch.Tensor] = {f"weights/{name}": p for name, p in self._parameters.items()}
-            if self._ema is not None:
-                names = (f"average/{name}" for name in self._parameters)
-                tensors |= dict(zip(names, self._ema.shadow_params, strict=True))
-            for number, state in self._optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer/{number}/{key}": tensor for key, tensor in state.items()}
-            if self._scaler.is_enabled():
-                known = self._scaler.state_dict()
-                tensors["scaler"] = torch.tensor([known["scale"], float(known["_growth_tracker"])])
-            checkpoint.save(self._folder, self.progress, tensors, self._identity)
-            self._saved_step = self.progress.step
+        if self._accelerator.is_main_process:
+            super().save()
+
+    def _write(self) -> None:
+        tensors: dict[str, torch.Tensor] = {f"weights/{name}": p for name, p in self._parameters.items()}
+        if self._ema is not None:
+            names = (f"average/{name}" for name in self._parameters)
+            tensors |= dict(zip(names, self._ema.shadow_params, strict=True))
+        for number, state in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{number}/{key}": tensor for key, tensor in state.items()}
+        if self._scaler.is_enabled():
+            known = self._scaler.state_dict()
+            tensors["scaler"] = torch.tensor([known["scale"], float(known["_growth_tracker"])])
+        checkpoint.save(self._folder, self.progress, tensors, self._identity)
+
+    def _stopped(self) -> Stopped | None:
+        return "max_steps" if self.progress.step >= self._steps else None
 
     def _take_step(self) -> None:
         step, settings = self.progress.step, self._settings
@@ -235,7 +217,7 @@ class DiffusionTrainer:
 
     def _report(self) -> None:
         progress = self.progress
-        if progress.reported >= progress.step:
+        if not self._is_news():
             return
         painted: tuple[Path, ...] = ()
         every = self._settings.validate_every
@@ -272,9 +254,3 @@ class DiffusionTrainer:
         finally:
             with checkpoint.no_interrupt():
                 self._ema.restore(self._parameters.values())
-
-    def _tick(self) -> None:
-        wall, cpu = time.perf_counter(), time.process_time()
-        self.progress.seconds += wall - self._clock[0]
-        self.progress.cpu_seconds += cpu - self._clock[1]
-        self._clock = (wall, cpu)

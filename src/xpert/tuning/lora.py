@@ -21,44 +21,14 @@ from xpert.records import Sample
 from xpert.tuning import checkpoint
 from xpert.tuning.batches import BatchPlan, EncodedSample, data_digest, encode, evaluation_batches
 from xpert.tuning.card import CardFacts, write_card
-from xpert.tuning.loop import Stopped, Trainer, TuningStep
+from xpert.tuning.course import Stopped, TuningResult, TuningStep
+from xpert.tuning.loop import Trainer
 from xpert.tuning.objective import ResponseLoss
 from xpert.tuning.publish import publish
 from xpert.tuning.settings import TuningSettings
 from xpert.tuning.start import open_trainable, random_devices
 
 _NONE = "samples: 0 with a response given, at least 1 is needed"
-
-
-@dataclass(frozen=True, slots=True)
-class TuningResult:
-    """What a run did.
-
-    Attributes:
-        out: the adapter folder.
-        steps: optimizer steps taken; the adapter holds those up to `best_step`.
-        samples_seen: different samples that were learned from.
-        seconds: wall time of steps and evaluations (loading is not in it), interrupted parts included.
-        cpu_seconds: processor time of the same.
-        train_losses: one a step, in nats a response token.
-        validation_losses: (step, loss) of every evaluation.
-        best_step: step of the weights in `out`; 0 are the weights that the run started from.
-        best_loss: their validation loss; None if never evaluated.
-        stopped: "target", "plateau" or "max_steps".
-        initial_loss: validation loss before the first step; None if never evaluated.
-    """
-
-    out: Path
-    steps: int
-    samples_seen: int
-    seconds: float
-    cpu_seconds: float
-    train_losses: list[float]
-    validation_losses: list[tuple[int, float]]
-    best_step: int
-    best_loss: float | None
-    stopped: Stopped
-    initial_loss: float | None
 
 
 def tune(
@@ -104,7 +74,7 @@ def tune(
     stopped = run.go()
     publish(run.loaded.model, out, run.card(stopped))
     checkpoint.discard(checkpoint.partial_folder(out))
-    return _result(run.trainer, out, stopped)
+    return run.trainer.result(out, stopped)
 
 
 def validation_loss(
@@ -242,22 +212,3 @@ def _open_run(
     )
     trainer.resume()
     return _Run(reference, loaded, parents, trainer, (len(learned), len(held)), out, settings)
-
-
-def _result(trainer: Trainer, out: Path, stopped: Stopped) -> TuningResult:
-    progress = trainer.progress
-    best_step, best_loss = trainer.best
-    losses = progress.validation_losses
-    return TuningResult(
-        out=out,
-        steps=progress.step,
-        samples_seen=trainer.samples_seen,
-        seconds=progress.seconds,
-        cpu_seconds=progress.cpu_seconds,
-        train_losses=list(progress.train_losses),
-        validation_losses=list(losses),
-        best_step=best_step,
-        best_loss=best_loss,
-        stopped=stopped,
-        initial_loss=losses[0][1] if losses else None,
-    )
