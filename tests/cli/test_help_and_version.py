@@ -85,3 +85,10 @@ def test_tuning_options_are_settings_and_tell_their_true_defaults() -> None:
             shown = "none" if real is None else f"{real:g}" if isinstance(real, int | float) else real
             assert info.help is not None
             assert info.help.endswith(f"Default {shown}.")
+
+
+def test_the_module_is_the_command() -> None:
+    for arguments, code in ((["--version"], 0), (["pool", "show", "nobody", "--nonsense"], 2)):
+        done = subprocess.run([sys.executable, "-m", "xpert", *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert (done.stdout if code == 0 else done.stderr).strip()

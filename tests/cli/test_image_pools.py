@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from xpert.cli.app import main
 from xpert.cli.image_merging import named_image_models
 from xpert.cli.image_pools import PictureOptions, of_pictures, picture_setup
 from xpert.cli.image_sources import image_base_under, start_reference
+from xpert.embedded import EMBEDDED_IMAGE_POOL
 from xpert.errors import DataError, SettingsError
 from xpert.pool import open_pool
 from xpert.pool.setup import PictureSetup, PoolSetup, write_setup
@@ -149,3 +151,13 @@ def test_where_no_word_is_proposed_for_pictures_the_way_out_is_one_for_pictures(
 
     assert "--vision" in _no_words(2, of_texts=False) and "--encoder" not in _no_words(2, of_texts=False)
     assert "--encoder packaged" in _no_words(2, of_texts=True)
+
+
+def test_a_model_of_pictures_is_told_as_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with open_pool(EMBEDDED_IMAGE_POOL, read_only=True) as pool:
+        name = pool.list()[0].name
+    page = tmp_path / "page.html"
+    assert main(["explain", name, "--pool", str(EMBEDDED_IMAGE_POOL), "--html", str(page)]) == 0
+    shown = capsys.readouterr().out
+    assert "pairs of pictures" in shown and "texts" not in shown
+    assert "these pictures" in page.read_text("utf-8") and "these texts" not in page.read_text("utf-8")

@@ -47,7 +47,7 @@ def test_a_gallery_holds_small_pictures_and_escaped_captions(pairs: list[Picture
 
 def test_pages_say_pictures_where_pictures_were_read(person: Explanation, pairs: list[PicturePair]) -> None:
     shown = gallery(pairs, labels=("base", "mine"))
-    html = explanation_page(person, title="mine", pictures=shown)
+    html = explanation_page(person, title="mine", of="pictures", pictures=shown)
     assert (
         "pairs of pictures" in html and "what the base model paints" in html and "text that was rewritten" not in html
     )
@@ -79,8 +79,8 @@ def test_the_image_story_tells_the_merge(person: Explanation, pairs: list[Pictur
 
 def test_a_persons_own_photos_are_not_said_to_be_painted(person: Explanation, pairs: list[PicturePair]) -> None:
     shown = gallery(pairs, labels=("base", "yours"))
-    assert "the same noise" in explanation_page(person, title="mine", pictures=shown)
-    html = explanation_page(person, title="me", pictures=shown, pictures_lead="Right: your own.")
+    assert "the same noise" in explanation_page(person, title="mine", of="pictures", pictures=shown)
+    html = explanation_page(person, title="me", of="pictures", pictures=shown, pictures_lead="Right: your own.")
     assert "Right: your own." in html and "the same noise" not in html
 
 

@@ -43,19 +43,19 @@ def explain(
     terminal, page = Terminal(json, quiet), page_target(html)
     kind = kind_of(target, pool, columns)
     with terminal.progress() as progress:
-        explanation = _explained(target, kind, pool, samples, device, columns, progress)
+        explanation, of = _explained(target, kind, pool, samples, device, columns, progress)
     name = target if kind == "pool" or target.startswith("@") else Path(target).name or target
     if not json:
         from xpert.reporting.bars import explanation_view
 
-        terminal.show(explanation_view(explanation, title=name))
+        terminal.show(explanation_view(explanation, title=name, of=of))
     terminal.emit({"target": target, "kind": kind, "explanation": explanation})
     if page is not None:
         from xpert.reporting.page import explanation_page, write_page
 
         given = {"pool": pool, "samples": samples, "device": device, **columns}
         command = command_line("explain", target, **given, html=page)
-        write_page(page, explanation_page(explanation, title=name, command=command))
+        write_page(page, explanation_page(explanation, title=name, command=command, of=of))
         terminal.show(f"page: {page}")
 
 
@@ -67,15 +67,17 @@ def _explained(
     device: str,
     columns: Mapping[str, Any],
     progress: Progress,
-) -> Explanation:
+) -> tuple[Explanation, str]:
+    """The explanation, and what it was read from."""
+    from xpert.cli.image_pools import of_pictures
     from xpert.cli.sources import person_samples, pool_folder, reading
 
-    found = None
     if kind == "pool":
         with reading(pool) as opened:
             found, adapter = opened.get(target).explanation, opened.adapter_path(target)
+            of = "pictures" if found is not None and of_pictures(opened) else "texts"
         if found is not None:
-            return found
+            return found, of
     elif kind == "adapter":
         adapter = Path(target).expanduser()
     else:
@@ -84,5 +86,5 @@ def _explained(
 
     explainer = open_explainer(pool_folder(pool), device=device)
     if kind == "person":
-        return explainer.explain_samples(own, limit=samples, on_progress=progress.stage)[0]
-    return explainer.explain_adapter(adapter, on_progress=progress.stage)
+        return explainer.explain_samples(own, limit=samples, on_progress=progress.stage)[0], "texts"
+    return explainer.explain_adapter(adapter, on_progress=progress.stage), "texts"

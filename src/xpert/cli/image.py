@@ -149,7 +149,7 @@ def explain(
             lead += "left what the base paints, right the person's own." if own else "the same noise."
             shown = gallery(found.pairs(), labels=("base", "yours" if own else "personalized"))
             html_text = explanation_page(
-                found.explanation, title=name, command=command, pictures=shown, pictures_lead=lead
+                found.explanation, title=name, command=command, of="pictures", pictures=shown, pictures_lead=lead
             )
             write_page(page, html_text)
     if not json:

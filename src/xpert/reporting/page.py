@@ -63,6 +63,7 @@ def explanation_page(
     *,
     title: str,
     command: str | None = None,
+    of: str = "texts",
     pictures: Markup | None = None,
     pictures_lead: str = "The same captions, the same noise.",
 ) -> str:
@@ -72,10 +73,11 @@ def explanation_page(
         explanation: what to show.
         title: whose it is: a file, a pLLM or a person.
         command: how to make the page again.
-        pictures: the pairs of pictures that it was read from (`gallery.gallery`); None: it was read from texts.
+        of: what it was read from, texts or pictures.
+        pictures: the pairs of pictures (`gallery.gallery`), where they are at hand.
         pictures_lead: what the two pictures of a pair have in common.
     """
-    said, of = capitalised(summary(explanation)), "texts" if pictures is None else "pictures"
+    said = capitalised(summary(explanation))
     return document(
         f"{title}: {said}",
         heading(said, inside(element("strong", title), f", read from {explanation.pairs} pairs of {of}")),
