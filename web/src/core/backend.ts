@@ -15,6 +15,8 @@ export interface Backend {
   simplify?(graph: Uint8Array): Simplified;
   /** Does a piece of work, and lets no result out that may be wrong because the device failed meanwhile. */
   guarded<Result>(work: () => Promise<Result>): Promise<Result>;
+  /** Give the device back, where there is one; nothing can be computed afterwards. */
+  end?(): void;
 }
 
 /** A device failed that computed before: the work can be done again by another. */

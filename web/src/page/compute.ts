@@ -154,7 +154,10 @@ async function faster(
   const processorTook = await timeGolden(processor.runtime, folder);
   const [one, other] = [graphicsTook, processorTook].map((seconds) => `${seconds.toPrecision(2)} s`);
   const figures = `a golden step took the graphics processor ${one}, WebAssembly ${other}`;
-  if (processorTook < graphicsTook) return { ...processor, because: figures };
+  if (processorTook < graphicsTook) {
+    graphics.runtime.backend.end?.();
+    return { ...processor, because: figures };
+  }
   await processor.runtime.release();
   return { ...graphics, because: figures };
 }

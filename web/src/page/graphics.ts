@@ -48,6 +48,7 @@ export async function openGraphics(
     provider: { name: "webgpu", device },
     called: `${versionOf(ort)} (WebGPU, ${nameOf(adapter.info)})`,
     simplify: simplified,
+    end: () => device.destroy(),
     async guarded(work) {
       const found = await work().catch(async (error: unknown) => {
         await Promise.race([device.lost, new Promise((resolve) => setTimeout(resolve, LOSS_MS))]);

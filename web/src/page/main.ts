@@ -129,7 +129,8 @@ function launch(compute: Compute, because: string | null): void {
   arrange();
   worker = new Worker(new URL("worker.js", document.baseURI), { type: "module" });
   worker.onmessage = ({ data }: MessageEvent<News>) => heard(data);
-  worker.onerror = (event) => failed("open", `The page's worker stopped (${event.message || "no reason given"}): load the page again.`);
+  worker.onerror = ({ message }) =>
+    failed("open", `The page's worker stopped (${message || "no reason given"}): load the page again.`);
   wish({ kind: "open", how: { compute, threads: threads(), because } });
 }
 
