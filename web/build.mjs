@@ -28,17 +28,22 @@ await build({
   ...common,
   platform: "browser",
   conditions: ["onnxruntime-web-use-extern-wasm"],
-  entryPoints: ["src/page/main.ts", "src/page/worker.ts"],
+  entryPoints: ["src/page/main.ts", "src/page/worker.ts", "src/page/graphics.ts"],
+  splitting: true,
+  chunkNames: "shared-[hash]",
   outdir: fresh,
   minify: true,
   legalComments: "linked",
 });
 await fs.cp(path.join(here, "static"), fresh, { recursive: true });
-for (const name of ["ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"]) {
+const GRAPHICS = ["ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"];
+for (const name of ["ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm", ...GRAPHICS]) {
   await fs.copyFile(path.join(here, "node_modules", "onnxruntime-web", "dist", name), path.join(fresh, name));
 }
 
-// The service worker keeps exactly these files, under a name that changes with their content.
+// The service worker keeps exactly these files, under a name that changes with their content; those for the graphics
+// processor, which are larger than all the rest, only where one computed.
+const graphics = ["graphics.js", ...GRAPHICS];
 const names = (await fs.readdir(fresh)).sort();
 const digest = createHash("sha256");
 for (const name of names) digest.update(name).update(await fs.readFile(path.join(fresh, name)));
@@ -47,7 +52,11 @@ await build({
   entryPoints: ["src/page/offline.ts"],
   outdir: fresh,
   minify: true,
-  define: { VERSION: JSON.stringify(digest.digest("hex").slice(0, 16)), FILES: JSON.stringify(names) },
+  define: {
+    VERSION: JSON.stringify(digest.digest("hex").slice(0, 16)),
+    FILES: JSON.stringify(names.filter((name) => !graphics.includes(name))),
+    GRAPHICS: JSON.stringify(graphics),
+  },
 });
 await fs.rm(page, { recursive: true, force: true });
 await fs.rename(fresh, page);

@@ -4,7 +4,8 @@
  *   node drive.mjs PLAN.json
  *
  * The plan: {"url", "browser": path of a Chromium, "width", "height", "dark", "profile": folder, "hide": names of
- * globals that this browser shall lack, "host": a name that leads to this machine, "acts": [[name, ...arguments], ...]}.
+ * globals that this browser shall lack, "host": a name that leads to this machine, "gpu": whether the browser shall
+ * have WebGPU, computed in software, "acts": [[name, ...arguments], ...]}.
  * Prints one JSON document: what was shown, and every request with the number of the act during which it was made.
  */
 import fs from "node:fs";
@@ -13,11 +14,12 @@ import { chromium } from "playwright-core";
 
 const plan = JSON.parse(fs.readFileSync(process.argv[2], "utf-8"));
 const PATIENCE_MS = 240_000;
+const SOFTWARE_GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"];
 
 const context = await chromium.launchPersistentContext(plan.profile, {
   executablePath: plan.browser,
   args: [
-    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
+    "--no-sandbox", ...(plan.gpu ? SOFTWARE_GPU : ["--disable-gpu"]), "--disable-dev-shm-usage", "--disable-background-networking",
     ...(plan.host ? [`--host-resolver-rules=MAP ${plan.host} 127.0.0.1`] : []),
   ],
   viewport: { width: plan.width ?? 390, height: plan.height ?? 844 },
@@ -91,6 +93,15 @@ const acts = {
     await page.close();
   },
   close: () => page.close(),
+  /** Whether this browser has a graphics processor, be it one in software. */
+  async adapter() {
+    page = await context.newPage();
+    await page.goto(plan.url);
+    told.adapter = await page.evaluate(async () => Boolean(await navigator.gpu?.requestAdapter()));
+    await page.close();
+  },
+  /** Lose the graphics processor; the worker that is served must listen. */
+  lose: () => page.evaluate(() => new BroadcastChannel("lose").postMessage(null)),
   async ask(prompt) {
     await page.fill("#prompt", prompt);
     await page.click("#ask:not([disabled])");

@@ -19,6 +19,7 @@ from xpert.export import ExportSettings, export
 from xpert.models.reference import ModelReference
 from xpert.runtime import train_exported
 from xpert.runtime.serving import PAGE, PageServer
+from xpert.testing import tiny_families
 from xpert.testing.tiny_families import FAMILIES, tiny_family
 from xpert.tuning import TuningSettings, tune
 
@@ -41,13 +42,19 @@ SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class Reference:
-    """An export, a person's file, settings with the share that is kept, and losses of PyTorch and of ONNX Runtime."""
+class Known:
+    """An export, a person's file, settings with the share that is kept, and losses of PyTorch."""
 
     export: Path
     data: Path
     settings: dict[str, Any]
     torch: list[float]
+
+
+@dataclass(frozen=True)
+class Reference(Known):
+    """The same with losses of ONNX Runtime."""
+
     onnx: list[float]
     onnx_adapter: Path
 
@@ -97,6 +104,33 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Refer
                 onnx_adapter=room / "onnx",
             )
             torch.set_num_threads(threads)
+        return made[family]
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def shallow(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Known]:
+    """Family -> steps of a base of two blocks, for a graphics processor in software, taken once.
+
+    They are eight more than forty, so that something is left to do when that processor is lost; the golden batch
+    accumulates.
+    """
+    made: dict[str, Known] = {}
+    settings = {**SETTINGS, "batch_size": 4, "accumulation_steps": 1, "max_steps": 48, "evaluate_every": 24}
+
+    def give(family: str) -> Known:
+        if family not in made:
+            room = tmp_path_factory.mktemp(family)
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setitem(tiny_families._SIZES, "num_hidden_layers", 2)
+                base, data = tiny_family(room / "base", family), write_data(room / "data.jsonl")
+            export(ModelReference(str(base)), room / "export", ExportSettings(rank=4, max_length_tokens=64))
+            train, held = split_samples(read_samples(data), validation=SHARE, seed=SETTINGS["seed"])
+            start = ModelReference(str(base), str(room / "export" / "adapter"))
+            done = tune(start, train, held, room / "torch", TuningSettings(**settings), device="cpu")
+            known = losses(done.train_losses, done.validation_losses)
+            made[family] = Known(room / "export", data, {**settings, "validation": SHARE}, known)
         return made[family]
 
     return give
@@ -162,6 +196,8 @@ class Browser:
         *,
         first: Callable[[], object] = lambda: None,
         port: int = 0,
+        page: Path = PAGE,
+        query: str = "",
         **plan: Any,
     ) -> dict[str, Any]:
         """What the page showed, and every request, with the number of the act during which it was made.
@@ -171,14 +207,16 @@ class Browser:
             acts: of the person.
             first: is done between the start of the server and that of the browser.
             port: to serve at; the browser keeps data by address. 0: any that is free.
+            page: that is served.
+            query: of the address.
             plan: more of the plan.
         """
-        with PageServer(folder, port=port, on_request=lambda *request: self.asked.append(request)) as server:
+        with PageServer(folder, port=port, page=page, on_request=lambda *request: self.asked.append(request)) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             self.url = server.url
             try:
                 first()
-                return self.drive(self.url, acts, **plan)
+                return self.drive(self.url + query, acts, **plan)
             finally:
                 server.shutdown()
 

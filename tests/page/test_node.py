@@ -38,6 +38,13 @@ def test_forty_steps_killed_in_the_middle_are_those_of_pytorch(
     assert max(float(abs(ours[name] - theirs[name]).max()) for name in ours) <= 1e-4
 
 
+def test_graphs_as_graphics_processors_get_them_compute_the_same(
+    node: Any, shallow: Callable[[str], Any], family: str
+) -> None:
+    folder = shallow(family).export
+    assert node.told("check", folder, "simplified")["golden_difference"] <= 1e-5
+
+
 def test_a_run_with_other_settings_is_refused(node: Any, reference: Callable[[str], Any], tmp_path: Path) -> None:
     known = reference("llama")
     words = ("train", known.export, known.data, tmp_path / "mine")

@@ -2,17 +2,19 @@
 import type { Batch } from "./batches.ts";
 import { XpertError } from "./errors.ts";
 import { GOLDEN } from "./manifest.ts";
-import type { WebRuntime } from "./runtime.ts";
+import type { StepSettings, WebRuntime } from "./runtime.ts";
 import type { ExportedFolder } from "./source.ts";
 
+interface GoldenStep {
+  readonly batches: readonly Batch[];
+  readonly learning_rate: number;
+  readonly weight_decay: number;
+  readonly max_gradient_norm: number;
+  readonly loss: number;
+}
+
 interface Golden {
-  readonly steps: readonly {
-    readonly batches: readonly Batch[];
-    readonly learning_rate: number;
-    readonly weight_decay: number;
-    readonly max_gradient_norm: number;
-    readonly loss: number;
-  }[];
+  readonly steps: readonly GoldenStep[];
   readonly evaluation: readonly Batch[];
   readonly evaluation_loss: number;
   readonly tolerance: number;
@@ -39,16 +41,32 @@ export async function checkGolden(runtime: WebRuntime, folder: ExportedFolder, c
   };
   try {
     for (const [index, step] of golden.steps.entries()) {
-      const settings = {
-        learningRate: step.learning_rate,
-        weightDecay: step.weight_decay,
-        maxGradientNorm: step.max_gradient_norm,
-      };
-      compare(`training step ${index + 1}`, (await runtime.step(step.batches, settings)).loss, step.loss);
+      compare(`training step ${index + 1}`, (await runtime.step(step.batches, settingsOf(step))).loss, step.loss);
     }
     compare("evaluation", await runtime.evaluate(golden.evaluation), golden.evaluation_loss);
   } finally {
     runtime.restore(before);
   }
   return worst;
+}
+
+/** Seconds of the first golden step, taken again: what is made once, at the first, is not counted. */
+export async function timeGolden(runtime: WebRuntime, folder: ExportedFolder): Promise<number> {
+  const [step] = (JSON.parse(await folder.text(GOLDEN)) as Golden).steps;
+  const before = runtime.state();
+  const began = performance.now();
+  try {
+    await runtime.step(step!.batches, settingsOf(step!));
+  } finally {
+    runtime.restore(before);
+  }
+  return (performance.now() - began) / 1000;
+}
+
+function settingsOf(step: GoldenStep): StepSettings {
+  return {
+    learningRate: step.learning_rate,
+    weightDecay: step.weight_decay,
+    maxGradientNorm: step.max_gradient_norm,
+  };
 }

@@ -1,17 +1,16 @@
 /**
  * Trains, evaluates and generates with ONNX Runtime for the web; the law is that of `xpert.runtime.Runtime`.
- * Knows the graphs of an exported folder; nothing of texts.
+ * Knows the graphs of an exported folder; nothing of texts, nor of what computes.
  */
-import * as ort from "onnxruntime-web/wasm";
+import type { InferenceSession, Tensor } from "onnxruntime-web/wasm";
 
 import { readVector } from "./adapters.ts";
+import { Tensors, type Backend, type Feeds } from "./backend.ts";
 import type { Batch } from "./batches.ts";
 import { XpertError, textOf } from "./errors.ts";
 import { continued, type Answering } from "./generation.ts";
 import { ADAPTER_WEIGHTS, BASE, adapterSize, type Manifest } from "./manifest.ts";
 import type { ExportedFolder } from "./source.ts";
-
-export const RUNTIME = `onnxruntime-web ${ort.env.versions.web ?? ort.env.versions.common} (WebAssembly)`;
 
 /** Everything that a step changes: steps taken, adapter and both moments of AdamW, (P,) each. */
 export interface TrainingState {
@@ -35,23 +34,32 @@ export interface StepReport {
 }
 
 type Kind = "train" | "evaluate" | "generate";
-type Feeds = Record<string, ort.Tensor>;
+
+/** A graph, open, and what it is given beside its own inputs at a step. */
+interface Opened {
+  readonly session: InferenceSession;
+  readonly added: (step: number) => Record<string, number>;
+}
 
 export class WebRuntime {
-  private readonly sessions = new Map<Kind, ort.InferenceSession>();
+  private readonly sessions = new Map<Kind, Opened>();
+  private readonly tensors: Tensors;
 
   private constructor(
+    readonly backend: Backend,
     readonly manifest: Manifest,
     private readonly folder: ExportedFolder,
     private readonly base: Uint8Array,
     private current: TrainingState,
-  ) {}
+  ) {
+    this.tensors = new Tensors(backend);
+  }
 
   /** With the folder's own adapter, moments of zero and step 0. Graphs are opened when they are needed first. */
-  static async open(folder: ExportedFolder): Promise<WebRuntime> {
+  static async open(folder: ExportedFolder, backend: Backend): Promise<WebRuntime> {
     const { manifest } = folder;
     const adapter = readVector(await folder.read(ADAPTER_WEIGHTS), ADAPTER_WEIGHTS, manifest);
-    return new WebRuntime(manifest, folder, await folder.read(BASE), fresh(adapter));
+    return new WebRuntime(backend, manifest, folder, await folder.read(BASE), fresh(adapter));
   }
 
   /** What training changed; later steps do not change these arrays. */
@@ -88,7 +96,7 @@ export class WebRuntime {
   async step(batches: readonly Batch[], settings: StepSettings): Promise<StepReport> {
     const { step, adapter, firstMoment, secondMoment } = this.current;
     const share = 1 / labelCount(batches);
-    const session = await this.session("train");
+    const { vector, scalar } = this.tensors;
     const given: Feeds = {
       adapter: vector(adapter),
       first_moment: vector(firstMoment),
@@ -101,12 +109,13 @@ export class WebRuntime {
     let loss = 0;
     let accumulated = vector(new Float32Array(adapter.length));
     for (const batch of batches.slice(0, -1)) {
-      const part = await session.run({ ...given, ...fed(batch, share), accumulated }, ["loss", "gradient"]);
+      const part = await this.run("train", { ...given, ...this.fed(batch, share), accumulated }, ["loss", "gradient"]);
       loss += numbers(part, "loss")[0]!;
       accumulated = vector(numbers(part, "gradient"));
     }
     const wanted = ["loss", "gradient_norm", "new_adapter", "new_first_moment", "new_second_moment"];
-    const last = await session.run({ ...given, ...fed(batches[batches.length - 1]!, share), accumulated }, wanted);
+    const whole = { ...given, ...this.fed(batches[batches.length - 1]!, share), accumulated };
+    const last = await this.run("train", whole, wanted);
     const report = { loss: loss + numbers(last, "loss")[0]!, gradientNorm: numbers(last, "gradient_norm")[0]! };
     if (!Number.isFinite(report.loss) || !Number.isFinite(report.gradientNorm)) {
       throw new XpertError(
@@ -126,10 +135,10 @@ export class WebRuntime {
   /** Mean negative log likelihood of a labelled token, in nats. */
   async evaluate(batches: readonly Batch[]): Promise<number> {
     const count = labelCount(batches);
-    const session = await this.session("evaluate");
+    const adapter = this.tensors.vector(this.current.adapter);
     let total = 0;
     for (const batch of batches) {
-      const found = await session.run({ adapter: vector(this.current.adapter), ...fed(batch, 1) }, ["loss"]);
+      const found = await this.run("evaluate", { adapter, ...this.fed(batch, 1) }, ["loss"]);
       total += numbers(found, "loss")[0]!;
     }
     const loss = total / count;
@@ -146,14 +155,14 @@ export class WebRuntime {
    */
   async generate(adapter: Float32Array, tokens: readonly number[], how: Answering): Promise<number[]> {
     const { blocks, pairs, head_width } = this.manifest.sizes;
-    const session = await this.session("generate");
     const names = Array.from({ length: blocks }, (_, i) => [`${i}.key`, `${i}.value`]).flat();
     const shape = [1, pairs, 0, head_width];
     let past: Feeds = {};
-    for (const name of names) past[`past_key_values.${name}`] = new ort.Tensor("float32", new Float32Array(0), shape);
+    const { vector, rows, empty } = this.tensors;
+    for (const name of names) past[`past_key_values.${name}`] = empty(shape);
     const following = async (given: readonly number[]): Promise<Float32Array> => {
-      const found = await session.run({ adapter: vector(adapter), input_ids: whole([given]), ...past });
-      past = Object.fromEntries(names.map((name) => [`past_key_values.${name}`, found[`present.${name}`] as ort.Tensor]));
+      const found = await this.run("generate", { adapter: vector(adapter), input_ids: rows([given]), ...past });
+      past = Object.fromEntries(names.map((name) => [`past_key_values.${name}`, found[`present.${name}`]!]));
       return numbers(found, "logits");
     };
     return continued(following, tokens, how, this.manifest.length_tokens);
@@ -161,29 +170,61 @@ export class WebRuntime {
 
   /** Give a graph's memory back; it is opened again when it is needed. */
   async close(kind: Kind): Promise<void> {
-    await this.sessions.get(kind)?.release();
+    await this.sessions.get(kind)?.session.release();
     this.sessions.delete(kind);
   }
 
-  private async session(kind: Kind): Promise<ort.InferenceSession> {
+  /** Give the memory of all graphs back. */
+  async release(): Promise<void> {
+    for (const kind of [...this.sessions.keys()]) await this.close(kind);
+  }
+
+  /**
+   * The outputs of a graph.
+   *
+   * @throws BackendError where the graphics processor fails; nothing that was computed then is handed on.
+   */
+  private async run(kind: Kind, feeds: Feeds, wanted?: readonly string[]): Promise<Feeds> {
+    const { session, added } = await this.session(kind);
+    const whole = { ...feeds };
+    const extra = added(feeds["step"] === undefined ? 0 : numbers(feeds, "step")[0]!);
+    for (const [name, value] of Object.entries(extra)) whole[name] = this.tensors.scalar(value);
+    const found = await this.backend.guarded(() => (wanted ? session.run(whole, wanted) : session.run(whole)));
+    return found as Feeds;
+  }
+
+  private async session(kind: Kind): Promise<Opened> {
     const open = this.sessions.get(kind);
     if (open !== undefined) return open;
-    const graph = await this.folder.read(`${kind}.onnx`);
+    const file = await this.folder.read(`${kind}.onnx`);
+    const { ort, provider, called } = this.backend;
     try {
+      const { graph, added } = this.backend.simplify?.(file) ?? { graph: file, added: () => ({}) };
       const session = await ort.InferenceSession.create(graph, {
-        executionProviders: ["wasm"],
+        executionProviders: [provider],
         externalData: [{ path: BASE, data: this.base }],
         enableMemPattern: false, // sizes differ from batch to batch, and patterns hold on to memory
         extra: { session: { disable_prepacking: "1" } },
         logSeverityLevel: 3,
       });
-      this.sessions.set(kind, session);
-      return session;
+      const made = { session, added };
+      this.sessions.set(kind, made);
+      return made;
     } catch (error) {
       throw new XpertError(
-        `${RUNTIME} cannot open ${kind}.onnx (${textOf(error)}): free memory, use a newer version, or export again`,
+        `${called} cannot open ${kind}.onnx (${textOf(error)}): free memory, use a newer version, or export again`,
       );
     }
+  }
+
+  private fed(batch: Batch, weight: number): Feeds {
+    const { rows, whole, vector } = this.tensors;
+    return {
+      input_ids: rows(batch.input_ids),
+      rows: whole(batch.rows),
+      targets: whole(batch.targets),
+      weights: vector(new Float32Array(batch.targets.length).fill(weight)),
+    };
   }
 }
 
@@ -201,31 +242,6 @@ function labelCount(batches: readonly Batch[]): number {
   return count;
 }
 
-function vector(data: Float32Array): ort.Tensor {
-  return new ort.Tensor("float32", data, [data.length]);
-}
-
-function scalar(value: number): ort.Tensor {
-  return new ort.Tensor("float32", Float32Array.of(value), []);
-}
-
-function whole(rows: readonly (readonly number[])[]): ort.Tensor {
-  return new ort.Tensor("int64", BigInt64Array.from(rows.flat(), BigInt), [rows.length, rows[0]!.length]);
-}
-
-function wholeVector(values: readonly number[]): ort.Tensor {
-  return new ort.Tensor("int64", BigInt64Array.from(values, BigInt), [values.length]);
-}
-
-function fed(batch: Batch, weight: number): Feeds {
-  return {
-    input_ids: whole(batch.input_ids),
-    rows: wholeVector(batch.rows),
-    targets: wholeVector(batch.targets),
-    weights: vector(new Float32Array(batch.targets.length).fill(weight)),
-  };
-}
-
-function numbers(outputs: Record<string, unknown>, name: string): Float32Array {
-  return (outputs[name] as ort.Tensor).data as Float32Array;
+function numbers(outputs: Feeds, name: string): Float32Array {
+  return (outputs[name] as Tensor).data as Float32Array;
 }

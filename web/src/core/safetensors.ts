@@ -35,6 +35,31 @@ export function writeSafetensors(tensors: readonly Tensor[], metadata: Readonly<
   return file;
 }
 
+interface Header {
+  readonly entries: readonly (readonly [key: string, entry: Entry])[];
+  readonly metadata: Record<string, string>;
+  /** Where the numbers begin. */
+  readonly start: number;
+}
+
+function readHeader(file: Uint8Array): Header {
+  const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
+  const start = 8 + Number(view.getBigUint64(0, true));
+  const raw = JSON.parse(new TextDecoder().decode(file.subarray(8, start))) as Record<string, Entry>;
+  const { __metadata__: metadata = {}, ...entries } = raw;
+  return { entries: Object.entries(entries), metadata: metadata as unknown as Record<string, string>, start };
+}
+
+/** Bytes of the largest tensor of a file as float32, whatever it is stored as. */
+export function largestBytes(file: Uint8Array, name: string): number {
+  try {
+    const sizes = readHeader(file).entries.map(([, { shape }]) => shape.reduce((product, size) => product * size, 4));
+    return Math.max(0, ...sizes);
+  } catch (error) {
+    throw new XpertError(`${name} cannot be read (${(error as Error).message}): save or download it again`);
+  }
+}
+
 /**
  * Tensors and metadata of a file.
  *
@@ -45,19 +70,12 @@ export function readSafetensors(
   name: string,
 ): { tensors: Map<string, Tensor>; metadata: Record<string, string> } {
   try {
-    const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
-    const length = Number(view.getBigUint64(0, true));
-    const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length))) as Record<string, Entry>;
+    const { entries, metadata, start } = readHeader(file);
     const tensors = new Map<string, Tensor>();
-    let metadata: Record<string, string> = {};
-    for (const [key, entry] of Object.entries(header)) {
-      if (key === "__metadata__") {
-        metadata = entry as unknown as Record<string, string>;
-        continue;
-      }
+    for (const [key, entry] of entries) {
       if (entry.dtype !== "F32") throw new Error(`${key} is ${entry.dtype}, not F32`);
       const [begin, end] = entry.data_offsets;
-      const bytes = file.slice(8 + length + begin, 8 + length + end);
+      const bytes = file.slice(start + begin, start + end);
       const count = entry.shape.reduce((product, size) => product * size, 1);
       if (bytes.length !== 4 * count) throw new Error(`${key} has ${bytes.length} bytes, not ${4 * count}`);
       tensors.set(key, { name: key, shape: entry.shape, data: new Float32Array(bytes.buffer) });

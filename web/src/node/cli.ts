@@ -1,7 +1,7 @@
 /**
  * The same core under Node, for tests and measurements; prints one JSON document.
  *
- *   node dist/cli.mjs check FOLDER
+ *   node dist/cli.mjs check FOLDER [simplified]            golden steps; with graphs as graphics processors get them
  *   node dist/cli.mjs encode FOLDER DATA SETTINGS          tokens, and the batches of three epochs
  *   node dist/cli.mjs train FOLDER DATA OUT SETTINGS [N]   trains to OUT/state.safetensors; killed after step N
  *   node dist/cli.mjs measure FOLDER BATCHES               takes given steps; time and memory of them
@@ -14,18 +14,22 @@ import path from "node:path";
 
 import * as ort from "onnxruntime-web/wasm";
 
+import { webAssembly } from "../core/backend.ts";
 import { Plan, evaluationBatches, type Batch } from "../core/batches.ts";
 import { readCheckpoint } from "../core/checkpoint.ts";
 import { XpertError, textOf } from "../core/errors.ts";
 import { checkGolden } from "../core/golden.ts";
 import { TOKENIZER, adapterSize } from "../core/manifest.ts";
 import { checkMemory } from "../core/memory.ts";
-import { RUNTIME, WebRuntime, type StepSettings } from "../core/runtime.ts";
+import { WebRuntime, type StepSettings } from "../core/runtime.ts";
 import { readSamples } from "../core/samples.ts";
 import { makeSettings } from "../core/settings.ts";
+import { simplified } from "../core/simplify.ts";
 import { ExportedFolder } from "../core/source.ts";
 import { Tokens } from "../core/tokens.ts";
 import { Trainer, prepare, type CheckpointPlace } from "../core/trainer.ts";
+
+const backend = webAssembly(ort);
 
 const open = (folder: string): Promise<ExportedFolder> =>
   ExportedFolder.open(async (name) => new Uint8Array(await fs.readFile(path.join(folder, name))));
@@ -38,9 +42,10 @@ async function samplesOf(file: string): Promise<ReturnType<typeof readSamples>> 
   return readSamples(path.basename(file), await fs.readFile(file, "utf-8"));
 }
 
-async function check(folder: string): Promise<unknown> {
+async function check(folder: string, graphs?: string): Promise<unknown> {
   const exported = await open(folder);
-  return { golden_difference: await checkGolden(await WebRuntime.open(exported), exported, RUNTIME), runtime: RUNTIME };
+  const runtime = await WebRuntime.open(exported, graphs === "simplified" ? { ...backend, simplify: simplified } : backend);
+  return { golden_difference: await checkGolden(runtime, exported, backend.called), runtime: backend.called };
 }
 
 async function encode(folder: string, data: string, given: string): Promise<unknown> {
@@ -59,8 +64,8 @@ async function train(folder: string, data: string, out: string, given: string, k
   const exported = await open(folder);
   const prepared = prepare(await tokensOf(exported), await samplesOf(data), settings);
   checkMemory(exported.manifest, settings.batch_size, prepared.longest, undefined);
-  const runtime = await WebRuntime.open(exported);
-  const golden_difference = await checkGolden(runtime, exported, RUNTIME);
+  const runtime = await WebRuntime.open(exported, backend);
+  const golden_difference = await checkGolden(runtime, exported, backend.called);
   const trainer = await Trainer.open(runtime, prepared, settings, fileIn(out), exported.digest);
   const stopped = await trainer.run(({ progress }) => {
     if (progress.step === Number(kill)) process.kill(process.pid, "SIGKILL");
@@ -93,7 +98,7 @@ function fileIn(folder: string): CheckpointPlace {
 async function measure(folder: string, file: string): Promise<unknown> {
   const began = performance.now();
   const steps = JSON.parse(await fs.readFile(file, "utf-8")) as { batches: Batch[]; settings: StepSettings }[];
-  const runtime = await WebRuntime.open(await open(folder));
+  const runtime = await WebRuntime.open(await open(folder), backend);
   const losses: number[] = [];
   const spent: number[] = [];
   let start_s = 0;
@@ -113,7 +118,7 @@ async function measure(folder: string, file: string): Promise<unknown> {
 async function answer(folder: string, prompt: string, state?: string): Promise<unknown> {
   const exported = await open(folder);
   const tokens = await tokensOf(exported);
-  const runtime = await WebRuntime.open(exported);
+  const runtime = await WebRuntime.open(exported, backend);
   const adapter =
     state === undefined
       ? new Float32Array(adapterSize(exported.manifest))

@@ -1,10 +1,14 @@
 /** The page: what is pressed, and what the worker tells. Everything that computes is in the worker. */
 import { textOf } from "../core/errors.ts";
 import { DEFAULTS } from "../core/settings.ts";
+import { keepAwake, keepOffline, offer } from "./browser.ts";
+import { chosenDevice, connectDevice } from "./device.ts";
 import { addFields, readSettings, showSettings, sparing } from "./fields.ts";
 import { availableBytes, missing, threads } from "./needs.ts";
-import type { News, SavedRun, Wish } from "./protocol.ts";
-import { arrange, button, ended, get, now, say, showCounts, showFacts, showProgress, showState } from "./view.ts";
+import type { Compute, News, SavedRun, Wish } from "./protocol.ts";
+import {
+  arrange, button, ended, get, now, say, showCounts, showFacts, showProgress, showStage, showState,
+} from "./view.ts";
 
 const form = get<HTMLFormElement>("settings");
 const paste = get<HTMLTextAreaElement>("paste");
@@ -12,6 +16,9 @@ const fileField = get<HTMLInputElement>("file");
 const spare = get<HTMLInputElement>("spare");
 
 let worker: Worker | undefined;
+/** The run to take up again as soon as another worker is open. */
+let interrupted: Wish | null = null;
+let wanted: Wish | null = null;
 
 function wish(what: Wish): void {
   worker?.postMessage(what);
@@ -63,21 +70,11 @@ function run(what: Wish): void {
   say("take-said", "");
   now.recent = [];
   now.phase = "running";
+  wanted = what;
   showState("Getting ready");
   arrange();
   void navigator.storage?.persist?.();
   wish(what);
-}
-
-let awake: WakeLockSentinel | null = null;
-async function keepAwake(on: boolean): Promise<void> {
-  try {
-    if (on && awake === null) awake = (await navigator.wakeLock?.request("screen")) ?? null;
-    if (!on) await awake?.release();
-  } catch {
-    // The browser does not allow it now; training goes on while the page is open.
-  }
-  if (!on || awake?.released) awake = null;
 }
 
 function showRun(saved: SavedRun): void {
@@ -90,29 +87,62 @@ function showRun(saved: SavedRun): void {
   showCounts(saved.counts);
 }
 
+function opened(news: Extract<News, { kind: "opened" }>): void {
+  if (now.manifest === undefined) {
+    now.settings = sparing(DEFAULTS, false, news.manifest.length_tokens);
+    showSettings(form, now.settings);
+  }
+  now.manifest = news.manifest;
+  showFacts(news);
+  now.phase = "ready";
+  if (news.run !== null) showRun(news.run);
+  arrange();
+  if (news.run === null) {
+    changed();
+    say("said", news.lost ?? "");
+  } else {
+    showProgress();
+    ended(news.run.stopped ?? "paused");
+  }
+  const again = interrupted;
+  interrupted = null;
+  if (again === null) return;
+  if (news.run === null) run(again);
+  else if (news.run.stopped === null) run({ kind: "continue", availableBytes: availableBytes() });
+}
+
+/** Go on in WebAssembly, from the last step that was saved. */
+function turned(why: string): void {
+  if (now.phase === "running") interrupted = wanted;
+  if (now.asking) say("ask-said", "The graphics processor failed: ask again.");
+  launch("wasm", why);
+}
+
+/** Open the model in a fresh worker; what the one before held is given back with it. */
+function launch(compute: Compute, because: string | null): void {
+  if (worker !== undefined) worker.onmessage = worker.onerror = null;
+  worker?.terminate();
+  now.phase = "opening";
+  now.asking = false;
+  say("fault", "");
+  showStage("opening", null);
+  arrange();
+  worker = new Worker(new URL("worker.js", document.baseURI), { type: "module" });
+  worker.onmessage = ({ data }: MessageEvent<News>) => heard(data);
+  worker.onerror = ({ message }) =>
+    failed("open", `The page's worker stopped (${message || "no reason given"}): load the page again.`);
+  wish({ kind: "open", how: { compute, threads: threads(), because } });
+}
+
 function heard(news: News): void {
   switch (news.kind) {
     case "stage":
-      get("stage").textContent = news.share === null ? news.text : `${news.text}, ${Math.round(100 * news.share)}%`;
-      if (news.share === null) get("loading").removeAttribute("value");
-      else get<HTMLProgressElement>("loading").value = news.share;
+      showStage(news.text, news.share);
       return;
     case "opened":
-      now.manifest = news.manifest;
-      now.settings = sparing(DEFAULTS, false, news.manifest.length_tokens);
-      showSettings(form, now.settings);
-      showFacts(news.manifest, news.runtime, news.difference);
-      now.phase = "ready";
-      if (news.run !== null) showRun(news.run);
-      arrange();
-      if (news.run === null) {
-        changed();
-        say("said", news.lost ?? "");
-      } else {
-        showProgress();
-        ended(news.run.stopped ?? "paused");
-      }
-      return;
+      return opened(news);
+    case "turned":
+      return turned(news.why);
     case "looked":
       if (now.phase === "ready") showCounts(news.counts);
       break;
@@ -152,7 +182,9 @@ function failed(during: Wish["kind"], text: string): void {
   void keepAwake(false);
   if (during === "open") {
     say("fault", text);
-    get("model").hidden = true;
+    now.phase = "failed";
+    get("stage").hidden = get("loading").hidden = true;
+    arrange();
     return;
   }
   if (during === "look") {
@@ -181,14 +213,6 @@ function reset(): void {
   showCounts(null);
   changed();
   arrange();
-}
-
-function offer(name: string, bytes: Uint8Array): void {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([bytes as BlobPart], { type: "application/octet-stream" }));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 function connect(): void {
@@ -245,21 +269,6 @@ function connect(): void {
   addEventListener("resize", showProgress);
 }
 
-/** Have the service worker in charge before anything is loaded, so that all of it is kept. */
-async function keepOffline(): Promise<void> {
-  if (!("serviceWorker" in navigator)) return;
-  try {
-    await navigator.serviceWorker.register("offline.js");
-    await navigator.serviceWorker.ready;
-    if (navigator.serviceWorker.controller === null) {
-      const taken = new Promise((resolve) => (navigator.serviceWorker.oncontrollerchange = resolve));
-      await Promise.race([taken, new Promise((resolve) => setTimeout(resolve, 3000))]);
-    }
-  } catch {
-    // Private windows have none: the page works, but not without a network.
-  }
-}
-
 async function begin(): Promise<void> {
   const lacking = missing();
   if (lacking.length > 0) {
@@ -271,12 +280,10 @@ async function begin(): Promise<void> {
   addFields(get("more"));
   showSettings(form, DEFAULTS);
   connect();
+  connectDevice(() => launch(chosenDevice(), null));
   arrange();
   await keepOffline();
-  worker = new Worker(new URL("worker.js", document.baseURI), { type: "module" });
-  worker.onmessage = ({ data }: MessageEvent<News>) => heard(data);
-  worker.onerror = (event) => failed("open", `The page's worker stopped (${event.message || "no reason given"}): load the page again.`);
-  wish({ kind: "open", threads: threads() });
+  launch(chosenDevice(), null);
 }
 
 void begin();

@@ -3,7 +3,10 @@ export {};
 
 declare const self: ServiceWorkerGlobalScope;
 declare const VERSION: string;
+/** Kept from the start. */
 declare const FILES: readonly string[];
+/** Kept once they were asked for: they are large, and needed only where a graphics processor computes. */
+declare const GRAPHICS: readonly string[];
 
 const PAGE = `xpert-page-${VERSION}`;
 const EXPORT = "xpert-export";
@@ -11,8 +14,9 @@ const EXPORT = "xpert-export";
 self.addEventListener("install", (event) => {
   event.waitUntil(
     (async () => {
+      const used = (await caches.match(GRAPHICS[0]!)) === undefined ? [] : GRAPHICS;
       const cache = await caches.open(PAGE);
-      await cache.addAll(["./", ...FILES].map((name) => new Request(name, { cache: "reload" })));
+      await cache.addAll(["./", ...FILES, ...used].map((name) => new Request(name, { cache: "reload" })));
       await self.skipWaiting();
     })(),
   );
@@ -45,13 +49,14 @@ async function manifest(request: Request): Promise<Response> {
   return answer;
 }
 
-/** What was kept; else from the network, and then it is kept where it is a file of the export. */
+/** What was kept; else from the network, and then it is kept where a page without a network needs it. */
 async function kept(request: Request, name: string): Promise<Response> {
   const cache = await caches.open(name);
-  const found = await cache.match(request);
+  const found = await cache.match(request, { ignoreSearch: name === PAGE });
   if (found !== undefined) return found;
   const answer = await fetch(request);
-  if (answer.ok && name === EXPORT) {
+  const file = new URL(request.url).pathname.split("/").at(-1)!;
+  if (answer.ok && (name === EXPORT || GRAPHICS.includes(file))) {
     try {
       await cache.put(request, answer.clone());
     } catch {

@@ -4,9 +4,21 @@ import type { Manifest } from "../core/manifest.ts";
 import type { Settings } from "../core/settings.ts";
 import type { Stopped } from "../core/trainer.ts";
 
+/** What a person wants to compute on. */
+export type Compute = "auto" | "webgpu" | "wasm";
+export const COMPUTES: readonly Compute[] = ["auto", "webgpu", "wasm"];
+
+/** How a worker is to compute. */
+export interface Opening {
+  readonly compute: Compute;
+  readonly threads: number;
+  /** Why the graphics processor, which computed or was tried before, no longer does; null: it was not. */
+  readonly because: string | null;
+}
+
 /** From the page. */
 export type Wish =
-  | { readonly kind: "open"; readonly threads: number }
+  | { readonly kind: "open"; readonly how: Opening }
   | { readonly kind: "look"; readonly name: string; readonly text: string; readonly settings: Settings }
   | {
       readonly kind: "start";
@@ -45,12 +57,17 @@ export type News =
   | {
       readonly kind: "opened";
       readonly manifest: Manifest;
-      readonly runtime: string;
+      /** What computes: name, version, device. */
+      readonly called: string;
       readonly difference: number;
+      /** Why this device, where there was a choice; null: there was none. */
+      readonly because: string | null;
       readonly run: SavedRun | null;
       /** Why a run that lay here could not be taken up and was deleted; null: none was. */
       readonly lost: string | null;
     }
+  /** The graphics processor failed: another worker is to go on without it. */
+  | { readonly kind: "turned"; readonly why: string }
   | { readonly kind: "looked"; readonly counts: Counts }
   | { readonly kind: "started"; readonly counts: Counts; readonly settings: Settings }
   | { readonly kind: "step"; readonly progress: Progress }

@@ -5,7 +5,7 @@ import { stepBytes } from "../core/memory.ts";
 import { DEFAULTS } from "../core/settings.ts";
 import type { Stopped } from "../core/trainer.ts";
 import { drawCurve } from "./chart.ts";
-import type { Counts } from "./protocol.ts";
+import type { Counts, News } from "./protocol.ts";
 
 const REASONS: Record<Stopped, string> = {
   target: "Done: the loss that you asked for is reached.",
@@ -27,7 +27,7 @@ export const now = {
   counts: null as Counts | null,
   settings: DEFAULTS,
   progress: null as Progress | null,
-  phase: "opening" as "opening" | "ready" | "running" | "paused" | "done",
+  phase: "opening" as "opening" | "failed" | "ready" | "running" | "paused" | "done",
   asking: false,
   asked: 0,
   recent: [] as { step: number; at: number }[],
@@ -52,7 +52,8 @@ function duration(seconds: number): string {
 export function arrange(): void {
   const { phase, progress, counts, asking } = now;
   const begun = (progress?.step ?? 0) > 0;
-  button("start").hidden = phase !== "opening" && phase !== "ready";
+  const before = phase === "opening" || phase === "failed" || phase === "ready";
+  button("start").hidden = !before;
   button("start").disabled = phase !== "ready" || counts === null || asking;
   button("pause").hidden = phase !== "running";
   button("continue").hidden = phase !== "paused";
@@ -62,21 +63,32 @@ export function arrange(): void {
   button("ask").disabled = !idle || asking;
   for (const id of ["folder", "weights"]) button(id).disabled = !idle || !begun;
   button("discard").disabled = !idle || !begun || asking;
-  const locked = phase !== "ready" && phase !== "opening";
+  const locked = !before;
   for (const field of get<HTMLFormElement>("settings").elements) (field as HTMLInputElement).disabled = locked;
   get<HTMLTextAreaElement>("paste").disabled = get<HTMLInputElement>("file").disabled = locked;
-  get("idle").hidden = phase !== "opening" && phase !== "ready";
+  get<HTMLSelectElement>("compute").disabled = phase === "opening" || phase === "running" || asking;
+  get("idle").hidden = !before;
   get("live").hidden = !get("idle").hidden;
 }
 
-export function showFacts(manifest: Manifest, runtime: string, difference: number): void {
+/** How far the page is with opening the model; a share of null: nobody knows. */
+export function showStage(text: string, share: number | null): void {
+  get("stage").textContent = share === null ? text : `${text}, ${Math.round(100 * share)}%`;
+  if (share === null) get("loading").removeAttribute("value");
+  else get<HTMLProgressElement>("loading").value = share;
+  get("stage").hidden = get("loading").hidden = false;
+  get("facts").hidden = true;
+}
+
+export function showFacts({ manifest, called, difference, because }: Extract<News, { kind: "opened" }>): void {
   const { base, adapter } = manifest;
   const rows: [string, string][] = [
     ["base", `${base.name} (${base.family}, ${base.dtype})`],
     ["adapter", `rank ${adapter.rank}, ${megabytes(4 * adapterSize(manifest))}`],
     ["computes", `rightly, within ${difference.toExponential(0)} of the reference`],
-    ["with", runtime],
+    ["with", called],
   ];
+  if (because !== null) rows.push(["choice", because]);
   get("facts").replaceChildren(
     ...rows.flatMap(([name, text]) => {
       const [term, fact] = [document.createElement("dt"), document.createElement("dd")];

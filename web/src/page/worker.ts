@@ -1,20 +1,19 @@
 /** Everything that computes, beside the page, so that the page stays smooth. */
-import * as ort from "onnxruntime-web/wasm";
-
 import { writeVector } from "../core/adapters.ts";
+import { BackendError } from "../core/backend.ts";
 import { lowest, readCheckpoint, type Checkpoint } from "../core/checkpoint.ts";
 import { XpertError, textOf } from "../core/errors.ts";
-import { checkGolden } from "../core/golden.ts";
 import { ADAPTER_CONFIG, BASE, TOKENIZER, adapterSize, type Manifest } from "../core/manifest.ts";
 import { checkMemory } from "../core/memory.ts";
-import { RUNTIME, WebRuntime, fresh } from "../core/runtime.ts";
+import { fresh, type WebRuntime } from "../core/runtime.ts";
 import { readSamples, type Sample } from "../core/samples.ts";
 import type { Settings } from "../core/settings.ts";
 import { ExportedFolder } from "../core/source.ts";
 import { Tokens } from "../core/tokens.ts";
 import { Trainer, prepare, type Prepared } from "../core/trainer.ts";
 import { zip } from "../core/zip.ts";
-import type { Counts, News, SavedRun, Wish } from "./protocol.ts";
+import { choose, type Arrays } from "./compute.ts";
+import type { Counts, News, Opening, SavedRun, Wish } from "./protocol.ts";
 import { Store } from "./store.ts";
 
 const LARGE_BYTES = 2 ** 20;
@@ -33,6 +32,8 @@ interface Room {
   readonly manifest: Manifest;
   readonly tokens: Tokens;
   readonly runtime: WebRuntime;
+  /** What the graphics processor can hold; null: the processor computes. */
+  readonly arrays: Arrays | null;
   readonly store: Store;
   /** (P,) of the export's own adapter. */
   readonly start: Float32Array;
@@ -40,23 +41,19 @@ interface Room {
 let room: Room | undefined;
 let trainer: Trainer | undefined;
 
-async function open(threads: number): Promise<void> {
+async function open(how: Opening): Promise<void> {
   await onlyTab();
-  ort.env.wasm.numThreads = threads;
-  const here = (name: string): string => new URL(name, self.location.href).href;
-  ort.env.wasm.wasmPaths = { mjs: here("ort-wasm-simd-threaded.mjs"), wasm: here("ort-wasm-simd-threaded.wasm") };
   const folder = await ExportedFolder.open(download);
   const { manifest } = folder;
   checkMemory(manifest, 1, SHORTEST_TOKENS, undefined);
   const store = await Store.open(folder.digest);
   const tokens = new Tokens(await folder.text(TOKENIZER), manifest.prompt);
-  const runtime = await WebRuntime.open(folder);
+  // While the model opens, the golden steps find it out; afterwards only where the graphics processor was chosen.
+  const broken = (why: string): void => void (room?.arrays && tell({ kind: "turned", why }));
+  const { runtime, arrays, ...facts } = await choose(folder, how, stage, broken);
   await folder.keep(SMALL);
-  stage("checking that this browser computes rightly");
-  const called = `${RUNTIME}, ${threads} ${threads === 1 ? "thread" : "threads"}`;
-  const difference = await checkGolden(runtime, folder, called);
-  room = { folder, manifest, tokens, runtime, store, start: runtime.state().adapter };
-  tell({ kind: "opened", manifest, runtime: called, difference, ...(await found(room)) });
+  room = { folder, manifest, tokens, runtime, arrays, store, start: runtime.state().adapter };
+  tell({ kind: "opened", manifest, ...facts, ...(await found(room)) });
 }
 
 /** The run that lies here. One that cannot be read is deleted, so that it does not stand in the way for ever. */
@@ -145,11 +142,12 @@ async function start(name: string, text: string, settings: Settings, available: 
 
 /** Take up the run in the store, and take its steps. */
 async function goOn(available: number | undefined): Promise<void> {
-  const { folder, manifest, tokens, runtime, store } = opened();
+  const { folder, manifest, tokens, runtime, arrays, store } = opened();
   const run = await store.run();
   if (run === null) throw new XpertError("no run lies in this browser: start one");
   const prepared = prepare(tokens, run.samples, run.settings);
   checkMemory(manifest, run.settings.batch_size, prepared.longest, available);
+  arrays?.check(manifest, run.settings.batch_size, prepared.longest);
   await runtime.close("generate");
   trainer = await Trainer.open(runtime, prepared, run.settings, store, folder.digest);
   tell({ kind: "started", counts: counted(run.name, run.samples, prepared), settings: run.settings });
@@ -235,7 +233,7 @@ async function discard(): Promise<void> {
 function fulfil(wish: Wish): Promise<void> | void {
   switch (wish.kind) {
     case "open":
-      return open(wish.threads);
+      return open(wish.how);
     case "look":
       return look(wish.name, wish.text, wish.settings);
     case "start":
@@ -257,6 +255,7 @@ onmessage = async ({ data }: MessageEvent<Wish>) => {
   try {
     await fulfil(data);
   } catch (error) {
-    tell({ kind: "failed", during: data.kind, text: textOf(error) });
+    if (error instanceof BackendError) tell({ kind: "turned", why: error.message });
+    else tell({ kind: "failed", during: data.kind, text: textOf(error) });
   }
 };
