@@ -65,7 +65,7 @@ const acts = {
     await page.evaluate(() => (document.querySelector("details").open = true));
     for (const [name, value] of Object.entries(fields)) {
       const field = page.locator(`#settings [name=${name}]`);
-      if (name === "schedule") await field.selectOption(value);
+      if (await field.evaluate((one) => one.tagName === "SELECT")) await field.selectOption(String(value));
       else await field.fill(value === null ? "" : String(value));
     }
     await page.evaluate(() => (document.querySelector("details").open = false));

@@ -38,6 +38,16 @@ def test_forty_steps_killed_in_the_middle_are_those_of_pytorch(
     assert max(float(abs(ours[name] - theirs[name]).max()) for name in ours) <= 1e-4
 
 
+def test_computing_activations_again_takes_the_same_steps(
+    node: Any, reference: Callable[[str], Any], tmp_path: Path
+) -> None:
+    known = reference("llama")
+    settings = json.dumps({**known.settings, "gradient_checkpointing": True})
+    whole = node.told("train", known.export, known.data, tmp_path / "mine", settings)
+    validation = [loss for _, loss in whole["validation_losses"]]
+    assert [*whole["train_losses"], *validation] == pytest.approx(known.torch, abs=1e-5)
+
+
 def test_graphs_as_graphics_processors_get_them_compute_the_same(
     node: Any, shallow: Callable[[str], Any], family: str
 ) -> None:

@@ -24,9 +24,15 @@ interface Golden {
  * Take the golden steps; the largest difference from the reference. The runtime's state is as before then.
  *
  * @param called runtime and version, for the error.
+ * @param recompute whether activations are computed again.
  * @throws XpertError where a loss differs by more than the tolerance; the text names the step.
  */
-export async function checkGolden(runtime: WebRuntime, folder: ExportedFolder, called: string): Promise<number> {
+export async function checkGolden(
+  runtime: WebRuntime,
+  folder: ExportedFolder,
+  called: string,
+  recompute = false,
+): Promise<number> {
   const golden = JSON.parse(await folder.text(GOLDEN)) as Golden;
   const before = runtime.state();
   let worst = 0;
@@ -41,7 +47,8 @@ export async function checkGolden(runtime: WebRuntime, folder: ExportedFolder, c
   };
   try {
     for (const [index, step] of golden.steps.entries()) {
-      compare(`training step ${index + 1}`, (await runtime.step(step.batches, settingsOf(step))).loss, step.loss);
+      const { loss } = await runtime.step(step.batches, { ...settingsOf(step), recompute });
+      compare(`training step ${index + 1}`, loss, step.loss);
     }
     compare("evaluation", await runtime.evaluate(golden.evaluation), golden.evaluation_loss);
   } finally {

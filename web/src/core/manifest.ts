@@ -2,13 +2,21 @@
 import { XpertError } from "./errors.ts";
 
 /** Goes up with every change after which an older runtime would compute something else. */
-export const FORMAT = 1;
+export const FORMAT = 2;
 export const MANIFEST = "manifest.json";
 export const BASE = "base.safetensors";
 export const GOLDEN = "golden.json";
 export const TOKENIZER = "tokenizer.json";
 export const ADAPTER_WEIGHTS = "adapter/adapter_model.safetensors";
 export const ADAPTER_CONFIG = "adapter/adapter_config.json";
+/** The second takes the very steps of the first in less memory and more time. */
+export const GRAPHS = {
+  train: "train.onnx",
+  recompute: "train-recompute.onnx",
+  evaluate: "evaluate.onnx",
+  generate: "generate.onnx",
+} as const;
+export type Graph = keyof typeof GRAPHS;
 
 /** One matrix of the adapter: its name in peft's file, its shape, and its first place in the long vector. */
 export interface Parameter {
@@ -31,12 +39,17 @@ export interface Prompt {
   readonly pad: number;
 }
 
-/** What a training step needs, in bytes: fixed + b s token + b s^2 pair + m label. */
+/**
+ * What a training step needs, in bytes: fixed + b s token + b s^2 pair + m label; the last two numbers stand for token
+ * and pair where activations are computed again.
+ */
 export interface Memory {
   readonly fixed_bytes: number;
   readonly token_bytes: number;
   readonly pair_bytes: number;
   readonly label_bytes: number;
+  readonly recompute_token_bytes: number;
+  readonly recompute_pair_bytes: number;
 }
 
 export interface Manifest {

@@ -9,7 +9,7 @@ import { Tensors, type Backend, type Feeds } from "./backend.ts";
 import type { Batch } from "./batches.ts";
 import { XpertError, textOf } from "./errors.ts";
 import { continued, type Answering } from "./generation.ts";
-import { ADAPTER_WEIGHTS, BASE, adapterSize, type Manifest } from "./manifest.ts";
+import { ADAPTER_WEIGHTS, BASE, GRAPHS, adapterSize, type Graph, type Manifest } from "./manifest.ts";
 import type { ExportedFolder } from "./source.ts";
 
 /** Everything that a step changes: steps taken, adapter and both moments of AdamW, (P,) each. */
@@ -20,11 +20,13 @@ export interface TrainingState {
   readonly secondMoment: Float32Array;
 }
 
-/** Numbers of AdamW that may differ from step to step. */
+/** What may differ from step to step: numbers of AdamW, and how the gradient is computed. */
 export interface StepSettings {
   readonly learningRate: number;
   readonly weightDecay: number;
   readonly maxGradientNorm: number;
+  /** Compute activations again for the gradient: the same numbers, less memory, more time. */
+  readonly recompute?: boolean;
 }
 
 /** What a step saw: mean loss of its labelled tokens in nats, and the gradient's length before clipping. */
@@ -33,8 +35,6 @@ export interface StepReport {
   readonly gradientNorm: number;
 }
 
-type Kind = "train" | "evaluate" | "generate";
-
 /** A graph, open, and what it is given beside its own inputs at a step. */
 interface Opened {
   readonly session: InferenceSession;
@@ -42,7 +42,7 @@ interface Opened {
 }
 
 export class WebRuntime {
-  private readonly sessions = new Map<Kind, Opened>();
+  private readonly sessions = new Map<Graph, Opened>();
   private readonly tensors: Tensors;
 
   private constructor(
@@ -96,6 +96,8 @@ export class WebRuntime {
   async step(batches: readonly Batch[], settings: StepSettings): Promise<StepReport> {
     const { step, adapter, firstMoment, secondMoment } = this.current;
     const share = 1 / labelCount(batches);
+    const [graph, other] = settings.recompute ? (["recompute", "train"] as const) : (["train", "recompute"] as const);
+    await this.close(other); // each holds a base of its own
     const { vector, scalar } = this.tensors;
     const given: Feeds = {
       adapter: vector(adapter),
@@ -109,13 +111,13 @@ export class WebRuntime {
     let loss = 0;
     let accumulated = vector(new Float32Array(adapter.length));
     for (const batch of batches.slice(0, -1)) {
-      const part = await this.run("train", { ...given, ...this.fed(batch, share), accumulated }, ["loss", "gradient"]);
+      const part = await this.run(graph, { ...given, ...this.fed(batch, share), accumulated }, ["loss", "gradient"]);
       loss += numbers(part, "loss")[0]!;
       accumulated = vector(numbers(part, "gradient"));
     }
     const wanted = ["loss", "gradient_norm", "new_adapter", "new_first_moment", "new_second_moment"];
     const whole = { ...given, ...this.fed(batches[batches.length - 1]!, share), accumulated };
-    const last = await this.run("train", whole, wanted);
+    const last = await this.run(graph, whole, wanted);
     const report = { loss: loss + numbers(last, "loss")[0]!, gradientNorm: numbers(last, "gradient_norm")[0]! };
     if (!Number.isFinite(report.loss) || !Number.isFinite(report.gradientNorm)) {
       throw new XpertError(
@@ -169,7 +171,7 @@ export class WebRuntime {
   }
 
   /** Give a graph's memory back; it is opened again when it is needed. */
-  async close(kind: Kind): Promise<void> {
+  async close(kind: Graph): Promise<void> {
     await this.sessions.get(kind)?.session.release();
     this.sessions.delete(kind);
   }
@@ -184,7 +186,7 @@ export class WebRuntime {
    *
    * @throws BackendError where the graphics processor fails; nothing that was computed then is handed on.
    */
-  private async run(kind: Kind, feeds: Feeds, wanted?: readonly string[]): Promise<Feeds> {
+  private async run(kind: Graph, feeds: Feeds, wanted?: readonly string[]): Promise<Feeds> {
     const { session, added } = await this.session(kind);
     const whole = { ...feeds };
     const extra = added(feeds["step"] === undefined ? 0 : numbers(feeds, "step")[0]!);
@@ -193,10 +195,10 @@ export class WebRuntime {
     return found as Feeds;
   }
 
-  private async session(kind: Kind): Promise<Opened> {
+  private async session(kind: Graph): Promise<Opened> {
     const open = this.sessions.get(kind);
     if (open !== undefined) return open;
-    const file = await this.folder.read(`${kind}.onnx`);
+    const file = await this.folder.read(GRAPHS[kind]);
     const { ort, provider, called } = this.backend;
     try {
       const { graph, added } = this.backend.simplify?.(file) ?? { graph: file, added: () => ({}) };
@@ -212,7 +214,7 @@ export class WebRuntime {
       return made;
     } catch (error) {
       throw new XpertError(
-        `${called} cannot open ${kind}.onnx (${textOf(error)}): free memory, use a newer version, or export again`,
+        `${called} cannot open ${GRAPHS[kind]} (${textOf(error)}): free memory, use a newer version, or export again`,
       );
     }
   }

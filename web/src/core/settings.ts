@@ -17,6 +17,8 @@ export interface Settings {
   readonly patience: number | null;
   readonly min_delta: number;
   readonly seed: number;
+  /** Compute activations again in the backward pass: less memory, more time, the same steps. */
+  readonly gradient_checkpointing: boolean;
   /** Share of the samples that is kept to check with, or their number. */
   readonly validation: number;
 }
@@ -36,6 +38,7 @@ export const DEFAULTS: Settings = {
   patience: 5,
   min_delta: 0,
   seed: 0,
+  gradient_checkpointing: false,
   validation: 0.2,
 };
 
@@ -70,6 +73,9 @@ export function makeSettings(given: Partial<Record<keyof Settings, unknown>>): S
     if (!(name in DEFAULTS)) faults.push(`${name}: no such setting; known are ${Object.keys(DEFAULTS).join(", ")}`);
     if (name === "schedule" && !["constant", "cosine", "linear"].includes(value as string)) {
       faults.push(`schedule: it must be constant, cosine or linear, not ${String(value)}`);
+    }
+    if (name === "gradient_checkpointing" && typeof value !== "boolean") {
+      faults.push(`${name}: it must be true or false, not ${String(value)}`);
     }
     const rule = RULES[name as keyof Settings];
     if (rule === undefined || (value === null && MAY_BE_NULL.has(name))) continue;

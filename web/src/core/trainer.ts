@@ -138,6 +138,7 @@ export class Trainer {
       learningRate: learningRateAt(this.settings, step),
       weightDecay: this.settings.weight_decay,
       maxGradientNorm: this.settings.max_grad_norm,
+      recompute: this.settings.gradient_checkpointing,
     });
     this.progress.step += 1;
     this.progress.train_losses.push(loss);

@@ -15,17 +15,25 @@ const LABELS: Readonly<Partial<Record<Name, string>>> = {
   validation: "Validation, share",
   weight_decay: "Weight decay",
   seed: "Seed",
+  gradient_checkpointing: "Compute activations again",
 };
-const SPARING: Partial<Settings> = { batch_size: 1, accumulation_steps: 8, max_length_tokens: 128 };
+const SPARING: Partial<Settings> = {
+  batch_size: 1, accumulation_steps: 8, max_length_tokens: 128, gradient_checkpointing: true,
+};
+const CHOICES: Readonly<Partial<Record<Name, readonly (readonly [text: string, value: string])[]>>> = {
+  schedule: [["constant", "constant"], ["cosine", "cosine"], ["linear", "linear"]],
+  gradient_checkpointing: [["no", "false"], ["yes: less memory, more time", "true"]],
+};
 
 /** Write the fields of everything that is not in the form already. */
 export function addFields(parent: HTMLElement): void {
   for (const [name, text] of Object.entries(LABELS)) {
     const label = document.createElement("label");
     label.append(text);
-    const field = document.createElement(name === "schedule" ? "select" : "input");
+    const choices = CHOICES[name as Name];
+    const field = document.createElement(choices ? "select" : "input");
     if (field instanceof HTMLSelectElement) {
-      for (const choice of ["constant", "cosine", "linear"]) field.add(new Option(choice, choice));
+      for (const [said, value] of choices!) field.add(new Option(said, value));
     } else {
       field.inputMode = "decimal";
       field.autocomplete = "off";
@@ -58,6 +66,7 @@ export function readSettings(form: HTMLFormElement): Settings {
     if (!(field instanceof HTMLInputElement || field instanceof HTMLSelectElement)) continue;
     const text = field.value.trim().replace(",", ".");
     if (name === "schedule") given[name] = text;
+    else if (name === "gradient_checkpointing") given[name] = text === "true";
     else if (text !== "") given[name] = Number.isNaN(Number(text)) ? text : Number(text);
     else if (DEFAULTS[name] === null || name === "patience" || name === "evaluate_every") given[name] = null;
   }
@@ -66,7 +75,8 @@ export function readSettings(form: HTMLFormElement): Settings {
 
 /** Settings that need the least memory for the same steps, or the usual ones. */
 export function sparing(settings: Settings, spare: boolean, lengthTokens: number): Settings {
-  const { batch_size, accumulation_steps, max_length_tokens } = DEFAULTS;
-  const chosen = { ...settings, ...(spare ? SPARING : { batch_size, accumulation_steps, max_length_tokens }) };
+  const { batch_size, accumulation_steps, max_length_tokens, gradient_checkpointing } = DEFAULTS;
+  const usual = { batch_size, accumulation_steps, max_length_tokens, gradient_checkpointing };
+  const chosen = { ...settings, ...(spare ? SPARING : usual) };
   return { ...chosen, max_length_tokens: Math.min(chosen.max_length_tokens, lengthTokens) };
 }

@@ -116,7 +116,7 @@ export function showEstimate(): void {
   const { manifest, settings, counts } = now;
   if (manifest === undefined) return;
   const length = counts?.longest ?? settings.max_length_tokens;
-  const bytes = stepBytes(manifest, settings.batch_size, length);
+  const bytes = stepBytes(manifest, settings.batch_size, length, settings.gradient_checkpointing);
   const unit = settings.batch_size === 1 ? "one message" : `${settings.batch_size} messages`;
   get("estimate").textContent = `Memory: about ${megabytes(bytes)}, with ${unit} of up to ${length} tokens at once.`;
 }

@@ -3,7 +3,8 @@ import { writeVector } from "../core/adapters.ts";
 import { BackendError } from "../core/backend.ts";
 import { lowest, readCheckpoint, type Checkpoint } from "../core/checkpoint.ts";
 import { XpertError, textOf } from "../core/errors.ts";
-import { ADAPTER_CONFIG, BASE, TOKENIZER, adapterSize, type Manifest } from "../core/manifest.ts";
+import { checkGolden } from "../core/golden.ts";
+import { ADAPTER_CONFIG, BASE, GOLDEN, GRAPHS, TOKENIZER, adapterSize, type Manifest } from "../core/manifest.ts";
 import { checkMemory } from "../core/memory.ts";
 import { fresh, type WebRuntime } from "../core/runtime.ts";
 import { readSamples, type Sample } from "../core/samples.ts";
@@ -21,7 +22,7 @@ const ANSWER_TOKENS = 160;
 /** What cannot take a step of one so short text is not even loaded. */
 const SHORTEST_TOKENS = 8;
 /** Kept from the start, so that nothing is fetched once the page is open. */
-const SMALL = ["train.onnx", "evaluate.onnx", "generate.onnx", ADAPTER_CONFIG];
+const SMALL = [...Object.values(GRAPHS), GOLDEN, ADAPTER_CONFIG];
 
 const tell = (news: News): void => postMessage(news);
 const stage = (text: string, share: number | null = null): void => tell({ kind: "stage", text, share });
@@ -45,7 +46,7 @@ async function open(how: Opening): Promise<void> {
   await onlyTab();
   const folder = await ExportedFolder.open(download);
   const { manifest } = folder;
-  checkMemory(manifest, 1, SHORTEST_TOKENS, undefined);
+  checkMemory(manifest, 1, SHORTEST_TOKENS, true, undefined);
   const store = await Store.open(folder.digest);
   const tokens = new Tokens(await folder.text(TOKENIZER), manifest.prompt);
   // While the model opens, the golden steps find it out; afterwards only where the graphics processor was chosen.
@@ -134,7 +135,7 @@ async function start(name: string, text: string, settings: Settings, available: 
   const { tokens, runtime, store, manifest, start: own } = opened();
   const samples = readSamples(name, text);
   const { longest } = prepare(tokens, samples, settings);
-  checkMemory(manifest, settings.batch_size, longest, available);
+  checkMemory(manifest, settings.batch_size, longest, settings.gradient_checkpointing, available);
   runtime.restore(fresh(own));
   await store.begin({ name, samples, settings, stopped: null });
   await goOn(available);
@@ -146,9 +147,11 @@ async function goOn(available: number | undefined): Promise<void> {
   const run = await store.run();
   if (run === null) throw new XpertError("no run lies in this browser: start one");
   const prepared = prepare(tokens, run.samples, run.settings);
-  checkMemory(manifest, run.settings.batch_size, prepared.longest, available);
+  const recompute = run.settings.gradient_checkpointing;
+  checkMemory(manifest, run.settings.batch_size, prepared.longest, recompute, available);
   arrays?.check(manifest, run.settings.batch_size, prepared.longest);
   await runtime.close("generate");
+  if (recompute) await checkGolden(runtime, folder, runtime.backend.called, true);
   trainer = await Trainer.open(runtime, prepared, run.settings, store, folder.digest);
   tell({ kind: "started", counts: counted(run.name, run.samples, prepared), settings: run.settings });
   try {
