@@ -48,13 +48,6 @@ def test_computing_activations_again_takes_the_same_steps(
     assert [*whole["train_losses"], *validation] == pytest.approx(known.torch, abs=1e-5)
 
 
-def test_graphs_as_graphics_processors_get_them_compute_the_same(
-    node: Any, shallow: Callable[[str], Any], family: str
-) -> None:
-    folder = shallow(family).export
-    assert node.told("check", folder, "simplified")["golden_difference"] <= 1e-5
-
-
 def test_a_run_with_other_settings_is_refused(node: Any, reference: Callable[[str], Any], tmp_path: Path) -> None:
     known = reference("llama")
     words = ("train", known.export, known.data, tmp_path / "mine")

@@ -82,16 +82,19 @@ def training_graph(of: Blueprint, *, recompute: bool = False) -> onnx.ModelProto
     first, second, before = (
         tape.input(name, _FLOAT, [of.size]) for name in ("first_moment", "second_moment", "accumulated")
     )
-    given = {
-        name: tape.input(name, _FLOAT, []) for name in ("step", "learning_rate", "weight_decay", "max_gradient_norm")
-    }
+    scalars = Scalars(
+        first_correction=tape.input("first_correction", _FLOAT, []),
+        second_correction=tape.input("second_correction", _FLOAT, []),
+        learning_rate=tape.input("learning_rate", _FLOAT, []),
+        weight_decay=tape.input("weight_decay", _FLOAT, []),
+        max_norm=tape.input("max_gradient_norm", _FLOAT, []),
+    )
     tape.mark(*parts.values())
     normed, head, targets, weights = _labelled(tape, of, parts, recompute=recompute)
     loss, gradient = likelihood(tape, normed, head, targets, weights)
     sums = tape.gradients({normed: gradient()})
     flat = [tape.op("Reshape", sums[parts[name]], tape.sizes(-1)) for name in of.parameters]
     total = tape.op("Add", before, tape.op("Concat", *flat, axis=0))
-    scalars = Scalars(given["step"], given["learning_rate"], given["weight_decay"], given["max_gradient_norm"])
     updated = adamw(tape, adapter, first, second, total, scalars)
     tape.output("loss", loss, _FLOAT, [])
     tape.output("gradient_norm", updated.norm, _FLOAT, [])
@@ -137,12 +140,13 @@ def generation_graph(of: Blueprint) -> onnx.ModelProto:
 def _adapter(tape: Tape, of: Blueprint) -> tuple[str, dict[str, str]]:
     """The input with all parameters, (P,), and its matrices by name."""
     adapter = tape.input("adapter", _FLOAT, [of.size])
-    sizes = [math.prod(shape) for shape in of.parameters.values()]
-    pieces = [adapter] if len(sizes) == 1 else tape.ops("Split", len(sizes), adapter, tape.sizes(*sizes), axis=0)
-    return adapter, {
-        name: tape.op("Reshape", piece, tape.sizes(*shape))
-        for piece, (name, shape) in zip(pieces, of.parameters.items(), strict=True)
-    }
+    parts, end = {}, 0
+    for name, shape in of.parameters.items():
+        begin, end = end, end + math.prod(shape)
+        # Cut out one by one: graphics processors write only a few arrays at once.
+        piece = tape.op("Slice", adapter, tape.sizes(begin), tape.sizes(end), tape.sizes(0))
+        parts[name] = tape.op("Reshape", piece, tape.sizes(*shape))
+    return adapter, parts
 
 
 def _loras(of: Blueprint, parts: Mapping[str, str]) -> dict[str, Lora]:

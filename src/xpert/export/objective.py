@@ -11,9 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from onnx import TensorProto
-
 from xpert.export.tape import Tape
 
 BETAS = (0.9, 0.999)
@@ -78,21 +75,31 @@ class Updated:
 
 @dataclass(frozen=True, slots=True)
 class Scalars:
-    """Numbers of a step that the caller chooses, as values of the graph."""
+    """Numbers of a step that the caller chooses, as values of the graph.
 
-    step: str
+    Attributes:
+        first_correction: 1 - b1^t at step t, which counts from 1.
+        second_correction: sqrt(1 - b2^t).
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        max_norm: the gradient is shortened to this length.
+    """
+
+    first_correction: str
+    second_correction: str
     learning_rate: str
     weight_decay: str
     max_norm: str
 
 
 def adamw(tape: Tape, parameters: str, first: str, second: str, gradient: str, scalars: Scalars) -> Updated:
-    """AdamW (Loshchilov and Hutter, 2019) after clipping by length, as PyTorch computes both; step counts from 1.
+    """AdamW (Loshchilov and Hutter, 2019) after clipping by length, as PyTorch computes both.
 
         g <- g min(1, max_norm / (|g| + 1e-6));  m <- m + (1 - b1) (g - m);  u <- b2 u + (1 - b2) g^2
-        w <- w (1 - lr decay) - lr / (1 - b1^step) m / (sqrt(u) / sqrt(1 - b2^step) + 1e-8)
+        w <- w (1 - lr decay) - lr / first_correction m / (sqrt(u) / second_correction + 1e-8)
 
-    The powers are taken in double precision: 1 - 0.999 loses four digits in single.
+    The corrections depend on the step alone. They are left to the caller, who has double precision: 1 - 0.999 loses
+    four digits in single, and graphics processors have no double.
     """
     norm = tape.op("Sqrt", tape.op("ReduceSumSquare", gradient, keepdims=0))
     limit = tape.op("Div", scalars.max_norm, tape.op("Add", norm, tape.constant(_CLIP_EPSILON)))
@@ -101,20 +108,9 @@ def adamw(tape: Tape, parameters: str, first: str, second: str, gradient: str, s
     m = tape.op("Add", first, tape.op("Mul", tape.op("Sub", g, first), tape.constant(1 - beta1)))
     squared = tape.op("Mul", tape.op("Mul", g, g), tape.constant(1 - beta2))
     u = tape.op("Add", tape.op("Mul", second, tape.constant(beta2)), squared)
-    rate = tape.op("Div", scalars.learning_rate, _single(tape, _remaining(tape, beta1, scalars.step)))
-    root = _single(tape, tape.op("Sqrt", _remaining(tape, beta2, scalars.step)))
-    below = tape.op("Add", tape.op("Div", tape.op("Sqrt", u), root), tape.constant(EPSILON))
+    rate = tape.op("Div", scalars.learning_rate, scalars.first_correction)
+    root = tape.op("Div", tape.op("Sqrt", u), scalars.second_correction)
+    below = tape.op("Add", root, tape.constant(EPSILON))
     decay = tape.op("Sub", tape.constant(1.0), tape.op("Mul", scalars.learning_rate, scalars.weight_decay))
     kept = tape.op("Mul", parameters, decay)
     return Updated(tape.op("Sub", kept, tape.op("Div", tape.op("Mul", m, rate), below)), m, u, norm)
-
-
-def _remaining(tape: Tape, beta: float, step: str) -> str:
-    """1 - beta^step in double precision."""
-    exponent = tape.op("Cast", step, to=TensorProto.DOUBLE)
-    power = tape.op("Pow", tape.constant(beta, np.float64), exponent)
-    return tape.op("Sub", tape.constant(1.0, np.float64), power)
-
-
-def _single(tape: Tape, value: str) -> str:
-    return tape.op("Cast", value, to=TensorProto.FLOAT)

@@ -5,6 +5,7 @@ Knows the graphs of an exported folder; nothing of texts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ class OnnxRuntime:
             "adapter": state.adapter,
             "first_moment": state.first_moment,
             "second_moment": state.second_moment,
-            "step": _scalar(state.step + 1),
+            **self._corrections(state.step + 1),
             "learning_rate": _scalar(settings.learning_rate),
             "weight_decay": _scalar(settings.weight_decay),
             "max_gradient_norm": _scalar(settings.max_gradient_norm),
@@ -113,6 +114,14 @@ class OnnxRuntime:
             return found
 
         return continued(following, tokens, how, self._manifest.length_tokens)
+
+    def _corrections(self, step: int) -> dict[str, np.ndarray]:
+        """What AdamW divides by at a step, which counts from 1; taken in double precision."""
+        of = self._manifest.optimizer
+        return {
+            "first_correction": _scalar(1 - of.beta1**step),
+            "second_correction": _scalar(math.sqrt(1 - of.beta2**step)),
+        }
 
     def _session(self, kind: str) -> Any:
         if kind not in self._sessions:

@@ -2,7 +2,6 @@
 import type * as Ort from "onnxruntime-web/wasm";
 
 import { XpertError } from "./errors.ts";
-import type { Simplified } from "./simplify.ts";
 
 export type Feeds = Record<string, Ort.Tensor>;
 
@@ -11,8 +10,6 @@ export interface Backend {
   readonly provider: Ort.InferenceSession.ExecutionProviderConfig;
   /** Runtime, version and provider, for people. */
   readonly called: string;
-  /** The graph as this runtime can compute it; undefined: as it is. */
-  simplify?(graph: Uint8Array): Simplified;
   /** Does a piece of work, and lets no result out that may be wrong because the device failed meanwhile. */
   guarded<Result>(work: () => Promise<Result>): Promise<Result>;
   /** Give the device back, where there is one; nothing can be computed afterwards. */

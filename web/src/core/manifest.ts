@@ -73,6 +73,8 @@ export interface Manifest {
     readonly alpha: number;
     readonly parameters: readonly Parameter[];
   };
+  /** Constants of AdamW inside the training graphs. */
+  readonly optimizer: { readonly beta1: number; readonly beta2: number; readonly epsilon: number };
   readonly prompt: Prompt;
   readonly length_tokens: number;
   readonly memory: Memory;

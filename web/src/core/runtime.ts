@@ -35,14 +35,8 @@ export interface StepReport {
   readonly gradientNorm: number;
 }
 
-/** A graph, open, and what it is given beside its own inputs at a step. */
-interface Opened {
-  readonly session: InferenceSession;
-  readonly added: (step: number) => Record<string, number>;
-}
-
 export class WebRuntime {
-  private readonly sessions = new Map<Graph, Opened>();
+  private readonly sessions = new Map<Graph, InferenceSession>();
   private readonly tensors: Tensors;
 
   private constructor(
@@ -95,6 +89,7 @@ export class WebRuntime {
    */
   async step(batches: readonly Batch[], settings: StepSettings): Promise<StepReport> {
     const { step, adapter, firstMoment, secondMoment } = this.current;
+    const { beta1, beta2 } = this.manifest.optimizer;
     const share = 1 / labelCount(batches);
     const [graph, other] = settings.recompute ? (["recompute", "train"] as const) : (["train", "recompute"] as const);
     await this.close(other); // each holds a base of its own
@@ -103,7 +98,8 @@ export class WebRuntime {
       adapter: vector(adapter),
       first_moment: vector(firstMoment),
       second_moment: vector(secondMoment),
-      step: scalar(step + 1),
+      first_correction: scalar(1 - beta1 ** (step + 1)),
+      second_correction: scalar(Math.sqrt(1 - beta2 ** (step + 1))),
       learning_rate: scalar(settings.learningRate),
       weight_decay: scalar(settings.weightDecay),
       max_gradient_norm: scalar(settings.maxGradientNorm),
@@ -172,7 +168,7 @@ export class WebRuntime {
 
   /** Give a graph's memory back; it is opened again when it is needed. */
   async close(kind: Graph): Promise<void> {
-    await this.sessions.get(kind)?.session.release();
+    await this.sessions.get(kind)?.release();
     this.sessions.delete(kind);
   }
 
@@ -187,21 +183,17 @@ export class WebRuntime {
    * @throws BackendError where the graphics processor fails; nothing that was computed then is handed on.
    */
   private async run(kind: Graph, feeds: Feeds, wanted?: readonly string[]): Promise<Feeds> {
-    const { session, added } = await this.session(kind);
-    const whole = { ...feeds };
-    const extra = added(feeds["step"] === undefined ? 0 : numbers(feeds, "step")[0]!);
-    for (const [name, value] of Object.entries(extra)) whole[name] = this.tensors.scalar(value);
-    const found = await this.backend.guarded(() => (wanted ? session.run(whole, wanted) : session.run(whole)));
+    const session = await this.session(kind);
+    const found = await this.backend.guarded(() => (wanted ? session.run(feeds, wanted) : session.run(feeds)));
     return found as Feeds;
   }
 
-  private async session(kind: Graph): Promise<Opened> {
+  private async session(kind: Graph): Promise<InferenceSession> {
     const open = this.sessions.get(kind);
     if (open !== undefined) return open;
-    const file = await this.folder.read(GRAPHS[kind]);
+    const graph = await this.folder.read(GRAPHS[kind]);
     const { ort, provider, called } = this.backend;
     try {
-      const { graph, added } = this.backend.simplify?.(file) ?? { graph: file, added: () => ({}) };
       const session = await ort.InferenceSession.create(graph, {
         executionProviders: [provider],
         externalData: [{ path: BASE, data: this.base }],
@@ -209,9 +201,8 @@ export class WebRuntime {
         extra: { session: { disable_prepacking: "1" } },
         logSeverityLevel: 3,
       });
-      const made = { session, added };
-      this.sessions.set(kind, made);
-      return made;
+      this.sessions.set(kind, session);
+      return session;
     } catch (error) {
       throw new XpertError(
         `${called} cannot open ${GRAPHS[kind]} (${textOf(error)}): free memory, use a newer version, or export again`,

@@ -1,7 +1,7 @@
 /**
  * The same core under Node, for tests and measurements; prints one JSON document.
  *
- *   node dist/cli.mjs check FOLDER [simplified]            golden steps; with graphs as graphics processors get them
+ *   node dist/cli.mjs check FOLDER
  *   node dist/cli.mjs encode FOLDER DATA SETTINGS          tokens, and the batches of three epochs
  *   node dist/cli.mjs train FOLDER DATA OUT SETTINGS [N]   trains to OUT/state.safetensors; killed after step N
  *   node dist/cli.mjs measure FOLDER BATCHES               takes given steps; time and memory of them
@@ -24,7 +24,6 @@ import { checkMemory } from "../core/memory.ts";
 import { WebRuntime, type StepSettings } from "../core/runtime.ts";
 import { readSamples } from "../core/samples.ts";
 import { makeSettings } from "../core/settings.ts";
-import { simplified } from "../core/simplify.ts";
 import { ExportedFolder } from "../core/source.ts";
 import { Tokens } from "../core/tokens.ts";
 import { Trainer, prepare, type CheckpointPlace } from "../core/trainer.ts";
@@ -42,9 +41,9 @@ async function samplesOf(file: string): Promise<ReturnType<typeof readSamples>> 
   return readSamples(path.basename(file), await fs.readFile(file, "utf-8"));
 }
 
-async function check(folder: string, graphs?: string): Promise<unknown> {
+async function check(folder: string): Promise<unknown> {
   const exported = await open(folder);
-  const runtime = await WebRuntime.open(exported, graphs === "simplified" ? { ...backend, simplify: simplified } : backend);
+  const runtime = await WebRuntime.open(exported, backend);
   const found: number[] = [];
   for (const recompute of [false, true]) found.push(await checkGolden(runtime, exported, backend.called, recompute));
   return { golden_difference: Math.max(...found), runtime: backend.called };

@@ -3,7 +3,6 @@ import * as ort from "onnxruntime-web/webgpu";
 
 import { BackendError, versionOf, type Backend } from "../core/backend.ts";
 import { textOf } from "../core/errors.ts";
-import { simplified } from "../core/simplify.ts";
 
 const LIMITS = [
   "maxBufferSize", "maxStorageBufferBindingSize", "maxStorageBuffersPerShaderStage", "maxComputeWorkgroupStorageSize",
@@ -47,7 +46,6 @@ export async function openGraphics(
     ort,
     provider: { name: "webgpu", device },
     called: `${versionOf(ort)} (WebGPU, ${nameOf(adapter.info)})`,
-    simplify: simplified,
     end: () => device.destroy(),
     async guarded(work) {
       const found = await work().catch(async (error: unknown) => {
