@@ -28,6 +28,7 @@ CODES = {
     errors.ModelError: 4,
     errors.SpaceError: 5,
     errors.PoolError: 6,
+    errors.StorageError: 7,
 }
 
 

@@ -16,7 +16,7 @@ from xpert.errors import XpertError
 
 EPILOG = (
     "Exit codes: 0 done, 1 unexpected or failed check, 2 usage or settings, 3 data, 4 model, 5 space, 6 pool, "
-    "130 interrupted. XPERT_DEBUG=1 shows where an error came from."
+    "7 disk or database, 130 interrupted. XPERT_DEBUG=1 shows where an error came from."
 )
 _START, _PERSON, _POOLS, _PHONES = "Start here", "For a person", "For a pool", "For phones"
 _EXTRAS = {

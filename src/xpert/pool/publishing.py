@@ -223,7 +223,7 @@ class Pool:
         try:
             if not any(row.adapter == digest for row in self.catalog.list()):
                 self.artifacts.delete(digest)
-        except PoolError:
+        except (PoolError, StorageError):
             return
 
     def list(self) -> Records:
