@@ -71,10 +71,15 @@ def name_aside(place: Path, kind: str) -> Path:
     return place.with_name(f".{place.name}.xpert-{secrets.token_hex(4)}.{kind}")
 
 
+def is_aside(path: Path) -> bool:
+    """Whether a name is one that `name_aside` gives."""
+    return _ASIDE.fullmatch(path.name) is not None
+
+
 def sweep(folder: Path) -> None:
     """Remove names aside that killed processes left in a folder; what somebody may still write to stays."""
     with suppress(OSError):
-        for entry in [entry for entry in folder.iterdir() if _ASIDE.fullmatch(entry.name)]:
+        for entry in [entry for entry in folder.iterdir() if is_aside(entry)]:
             if age_s(entry) <= STALE_S:
                 continue
             if entry.is_dir():

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from xpert.errors import PoolError
 from xpert.records import Record
-from xpert.writing import whole_file
+from xpert.writing import is_aside, whole_file
 
 SETUP_FILE = "space/setup.json"
 SPACE_FILE = "space/space.safetensors"
@@ -100,3 +100,12 @@ def write_setup(pool: Path, setup: PoolSetup) -> None:
     """
     with whole_file(pool / SETUP_FILE) as fresh:
         fresh.write_text(setup.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def is_unfinished(pool: Path) -> bool:
+    """Whether a folder is empty, or holds only what was written of a new pool before its catalog, which comes last."""
+    if not pool.is_dir():
+        return False
+    files = [path for path in pool.rglob("*") if path.is_symlink() or not path.is_dir()]
+    begun = {pool / SETUP_FILE, pool / SPACE_FILE}
+    return all(path in begun or is_aside(path) for path in files)
