@@ -27,6 +27,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from xpert.errors import XpertError
+from xpert.writing import whole_file
 
 Show = Callable[[str, int, int], None]
 
@@ -124,17 +125,12 @@ def write_whole(path: Path) -> Iterator[BinaryIO]:
 
     Yields a stream that is written aside; at the end of the block it is synced and renamed to `path`, whose folder is
     made where missing.
+
+    Raises:
+        StorageError: the disk refused.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as fresh, fresh.open("wb") as stream:
+        yield stream
 
 
 @contextmanager

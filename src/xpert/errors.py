@@ -8,10 +8,10 @@ XpertError
  │   ├─ DamagedModelError      truncated or lying safetensors, NaN, unreadable configuration
  │   └─ MismatchError          adapter, base, tokenizer or shapes that do not belong together
  ├─ SpaceError             explanations, summarizer and space that do not belong together   exit 5
- └─ PoolError                                                                               exit 6
-     ├─ NotInPoolError         a name that the pool does not have
-     ├─ DuplicateError         a name or content that the pool has already
-     └─ StorageError           the disk or the database refused; nothing was published
+ ├─ PoolError                                                                               exit 6
+ │   ├─ NotInPoolError         a name that the pool does not have
+ │   └─ DuplicateError         a name or content that the pool has already
+ └─ StorageError           the disk or the database refused; nothing was published          exit 7
 
 An error's text names the value, the rule it breaks and the way out.
 """
@@ -75,5 +75,7 @@ class DuplicateError(PoolError):
     """A name or a content that the pool has already."""
 
 
-class StorageError(PoolError):
+class StorageError(XpertError):
     """The disk or the database refused; nothing was published."""
+
+    exit_code = 7

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from xpert.printing import printable
+
+Shown = Annotated[str, AfterValidator(printable)]
+"""Text that comes from others and is shown: without characters that act on a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class WordCoefficient(Record):
         floor: what z_k reaches when the base is compared with itself.
     """
 
-    word: str
+    word: Shown
     coefficient: float
     low: float
     high: float
@@ -141,16 +146,16 @@ class PoolRecord(Record):
         note: free text from the model card, shown to people, never interpreted.
     """
 
-    name: str
-    adapter: str
-    base: str
-    base_name: str
+    name: Shown
+    adapter: Shown
+    base: Shown
+    base_name: Shown
     rank: int
-    target_modules: tuple[str, ...]
+    target_modules: tuple[Shown, ...]
     size_bytes: int
-    created: str
+    created: Shown
     explanation: Explanation | None = None
-    note: str = ""
+    note: Shown = ""
 
 
 class Ranked(Record):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from xpert.embedded import PEOPLE
+from xpert.errors import StorageError
 from xpert.records import Sample
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "selection.py"
@@ -76,9 +77,9 @@ def test_what_cannot_be_written_whole_is_not_kept(load, tmp_path: Path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(StorageError, match="no space left"):
             embedded()
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(StorageError, match="no space left"):
             folders = {selection.Candidate("a", 90, 0): tmp_path / "pllm"}
             selection.explained_candidates(workers, space, folders, tmp_path, lambda *_: None)
     assert files(tmp_path) == []

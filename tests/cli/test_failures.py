@@ -28,6 +28,7 @@ CODES = {
     errors.ModelError: 4,
     errors.SpaceError: 5,
     errors.PoolError: 6,
+    errors.StorageError: 7,
 }
 
 
@@ -116,3 +117,46 @@ def test_a_missing_library_names_its_extra(module: str, extra: str, run: Any, mo
 def test_a_library_that_is_no_extra_is_unexpected(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xpert.cli.sources, "reading", raising(ModuleNotFoundError("No module named 'x'", name="x")))
     assert "unexpected ModuleNotFoundError" in run("pool", "list").err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tune", "@mia"),
+        ("personalize", "@mia"),
+        ("phone", "train", "e", "@mia"),
+        ("phone", "adopt", "e", "f"),
+        ("export",),
+    ],
+)
+def test_where_to_write_is_read_alike_by_all_commands(
+    arguments: tuple[str, ...], run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments, "-o", ".")
+    assert done.code == 2 and "is the folder that this runs in" in done.err
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine").write_text("mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    done = run(*arguments, "--out=~/taken")
+    assert done.code == 2 and "taken exists already and is not empty" in done.err
+
+
+def test_an_error_neither_fills_nor_steers_the_terminal(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xpert.cli.sources, "reading", raising(errors.DataError("\x1b[2J" + "x" * 100_000)))
+    done = run("pool", "list")
+    assert "\x1b" not in done.err and len(done.err) < 5000
+
+
+def test_memory_that_ran_out_names_no_option_that_is_not_there(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xpert.cli.sources, "reading", raising(MemoryError()))
+    assert "a command that lists --batch-size" in run("pool", "list").err
+
+
+@pytest.mark.parametrize("file", ["pytorch_lora_weights.safetensors", "unet/diffusion_pytorch_model.safetensors"])
+def test_an_image_adapter_is_explained_elsewhere(file: str, run: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine" / file).parent.mkdir(parents=True)
+    (tmp_path / "mine" / file).write_bytes(b"")
+    done = run("explain", tmp_path / "mine")
+    assert done.code == 2 and f"use `xpert image explain {tmp_path / 'mine'}`" in done.err

@@ -52,7 +52,7 @@ def test_help_lists_every_command_and_the_exit_codes(run: Any) -> None:
         assert command in done.out
     said = " ".join(done.out.split())
     assert "0 done, 1 unexpected or failed check, 2 usage or settings, 3 data, 4 model, 5 space, 6 pool" in said
-    assert "130 interrupted" in said
+    assert "7 disk or database, 130 interrupted" in said
 
 
 @pytest.mark.parametrize("command", COMMANDS)

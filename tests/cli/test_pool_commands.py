@@ -64,6 +64,19 @@ def test_the_explanation_of_an_added_adapter_is_that_of_any_other_run(world: Any
     assert after["explanation"] == before["explanation"]
 
 
+def test_create_goes_on_where_it_was_killed(
+    world: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("xpert.pool.open_pool", killed)
+        assert run("pool", "create", tmp_path / "pool", "--like", world.pool).code == 130
+    assert run("pool", "create", tmp_path / "pool", "--like", "none").code == 0
+    assert [path.name for path in (tmp_path / "pool").rglob("*") if path.is_file()] == ["catalog.sqlite"]
+
+
 def test_create_refuses_a_folder_that_is_in_use(world: Any, run: Any, own_pool: Path) -> None:
     done = run("pool", "create", own_pool, "--like", world.pool)
     assert done.code == 6

@@ -166,6 +166,17 @@ def test_pictures_that_cannot_be_used_name_file_and_row(damage: Any, words: str,
         open_pictures(str(folder))
 
 
+def test_a_row_with_neither_bytes_nor_path_is_named(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    image = pa.array([{"bytes": None, "path": None}], kind)
+    pq.write_table(pa.table({"image": image, "text": ["a picture"]}), tmp_path / "mine.parquet")
+    with pytest.raises(DataError, match=r"row 1 holds no picture: fill it in or delete the row"):
+        open_pictures(str(tmp_path / "mine.parquet"))
+
+
 def test_all_faults_are_told_at_once(folder: Path) -> None:
     for file in folder.glob("*.png"):
         file.write_bytes(b"no")

@@ -22,7 +22,7 @@ from safetensors.torch import load, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from xpert.errors import DamagedModelError, MismatchError, MissingModelError
-from xpert.models.adapters import ADAPTER_FILES, CARD, CONFIG, WEIGHTS, check_fit, inspect_adapter
+from xpert.models.adapters import ADAPTER_FILES, CARD, CONFIG, WEIGHTS, check_fit, inspect_adapter, merged_parents
 from xpert.models.headers import HEADER_CAP_BYTES, read_header
 from xpert.models.reference import folder_digest, model_digest, tokenizer_digest
 from xpert.testing.tiny import tiny_adapter, tiny_base
@@ -483,3 +483,18 @@ class TestFit:
     def test_base_without_weights(self, adapter: Path, tmp_path: Path) -> None:
         with pytest.raises(MissingModelError):
             check_fit(inspect_adapter(adapter), tmp_path)
+
+
+@pytest.mark.parametrize(("weight", "sound"), [("0.5", True), ("-1", True), ("1" + "0" * 400, False), (".nan", False),
+                                               (".inf", False), ("true", False), ("heavy", False)])  # fmt: skip
+def test_a_parent_has_a_weight_that_a_merge_can_have(weight: str, sound: bool, adapter: Path) -> None:
+    write_card(adapter, f"---\nxpert:\n  parents: [{'a' * 64}]\n  weights: [{weight}]\n---\n")
+    assert merged_parents(adapter) == ((("a" * 64, float(weight)),) if sound else ())
+
+
+def test_a_long_name_of_a_base_neither_fills_nor_steers_the_terminal(adapter: Path, tmp_path: Path) -> None:
+    write_card(adapter, f"---\nxpert:\n  base_sha256: {'a' * 64}\n---\n")
+    configure(adapter, base_model_name_or_path="\x1b[31m" + "x" * 100_000)
+    with pytest.raises(MismatchError) as told:
+        check_fit(inspect_adapter(adapter), tiny_base(tmp_path / "other", seed=9))
+    assert "\x1b" not in str(told.value) and len(str(told.value)) < 1000

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xpert.errors import MissingModelError
+from xpert.errors import DamagedModelError, MissingModelError
 from xpert.models.reference import (
     ModelReference,
     file_digest,
@@ -124,3 +124,15 @@ def test_half_a_snapshot_of_the_hub_is_downloaded_again(
     offline = True
     with pytest.raises(MissingModelError, match=r"no config\.json .*HF_HUB_OFFLINE"):
         resolve_folder("some/model")
+
+
+@pytest.mark.parametrize("content", [b'{"model": {', b"\xff\xfe", b"[]", b"[" * 100_000])
+def test_a_damaged_tokenizer_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    with pytest.raises(DamagedModelError, match=r"tokenizer\.json .*: download or save the model again"):
+        tokenizer_digest(tmp_path)
+
+
+def test_a_name_that_no_file_system_takes_is_a_model_that_is_missing() -> None:
+    with pytest.raises(MissingModelError, match=r"no model folder 'x{99}…' \(File name too long\)"):
+        resolve_folder("x" * 100_000)

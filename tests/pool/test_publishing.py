@@ -24,6 +24,7 @@ from xpert.models.reference import model_digest
 from xpert.pool import Pool, open_pool
 from xpert.pool.artifacts import ArtifactStore
 from xpert.pool.memory import MemoryCatalog
+from xpert.pool.publishing import check_name
 from xpert.records import Explanation, PoolRecord
 from xpert.testing.catalogs import sample_explanation
 from xpert.testing.tiny import tiny_adapter, tiny_base
@@ -209,8 +210,8 @@ class TestAdd:
         assert pool.artifacts.verify(pool.get("first").adapter)
 
     def test_note_that_no_terminal_prints(self, pool: Pool, base: Path, adapters: list[Path]) -> None:
-        add(pool, adapters[0], base, note="a\ud800b")
-        assert pool.get("anna").note == "a?b"
+        add(pool, adapters[0], base, note="a\ud800b\x1b[2J")
+        assert pool.get("anna").note == "a?b?[2J"
 
 
 class TestRemove:
@@ -380,3 +381,10 @@ class TestOpen:
         code = "import sys, xpert.pool; print({'torch', 'transformers', 'peft', 'sqlalchemy'} & set(sys.modules))"
         printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         assert printed.strip() == "set()"
+
+
+@pytest.mark.parametrize(("name", "better"), [("con", "con-1"), ("con.txt", "con-1.txt"), ("LPT1.a.b", "LPT1-1.a.b")])
+def test_a_name_of_a_device_comes_with_one_that_is_allowed(name: str, better: str) -> None:
+    with pytest.raises(PoolError, match=rf"as in '{better}'"):
+        check_name(name)
+    check_name(better)

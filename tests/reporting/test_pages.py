@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from xpert.errors import SettingsError
+from xpert.errors import StorageError
 from xpert.records import Explanation, PoolRecord, Selection
 from xpert.reporting.page import explanation_page, selection_page, write_page
 from xpert.reporting.story import headline, story_page
@@ -180,6 +180,6 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     write_page(file, "zwei – ✓")
     assert file.read_text("utf-8") == "zwei – ✓"
     assert [f.name for f in file.parent.iterdir()] == ["page.html"]
-    with pytest.raises(SettingsError, match="give another file name"):
+    with pytest.raises(StorageError, match="or give another place"):
         write_page(file / "below.html", "three")
     assert file.read_text("utf-8") == "zwei – ✓"

@@ -122,6 +122,13 @@ def test_markup_in_names_is_only_text(pool: tuple[PoolRecord, ...]) -> None:
     assert "[bold]loud[/bold] [/nothing]" in shown(record_view(odd))
 
 
+def test_a_strangers_note_and_base_are_short_and_still(pool: tuple[PoolRecord, ...]) -> None:
+    odd = pool[0].model_copy(update={"note": "\x1b[2J" + "x" * 90_000, "base_name": "\x1b]0;me\x07" + "y" * 90_000})
+    text = shown(record_view(odd))
+    assert "\x1b" not in text and "\x07" not in text
+    assert 900 < text.count("x") < 1100 and 150 < text.count("y") < 250
+
+
 def test_the_runs_say_how_many_times_fewer_steps(story: Any) -> None:
     text = shown(runs_view(story))
     assert text.startswith("5× fewer steps than from scratch")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from xpert.errors import SettingsError
+from xpert.errors import ModelError, SettingsError
 from xpert.models.loading import load_model
 from xpert.models.reference import ModelReference
 from xpert.summarizing.calibration import calibrate, mean_cosine
@@ -100,3 +100,12 @@ def test_the_encoder_hears_a_joke() -> None:
 def test_an_empty_vocabulary_is_refused() -> None:
     with pytest.raises(SettingsError, match="vocabulary is empty"):
         EncoderSummarizer(vocabulary=())
+
+
+def test_a_state_that_is_not_finite_names_what_every_command_can_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = language(folder / "chat")
+    monkeypatch.setattr(LanguageSummarizer, "_last", lambda self, **_: np.full((1, self.width), np.nan))
+    with pytest.raises(ModelError, match=r"not finite.*: use another device, such as cpu, or another summarizer"):
+        s.embed(PAIRS[:1])

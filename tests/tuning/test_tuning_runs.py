@@ -76,6 +76,17 @@ def test_an_adapter_is_continued_from_its_own_loss_and_shape(
     assert again == pytest.approx(result.best_loss, rel=1e-6)
 
 
+def test_what_a_parent_was_merged_from_is_read_before_the_first_step(
+    base: ModelReference, train: Samples, validation: Samples, settings: TuningSettings, out: Path, tmp_path: Path
+) -> None:
+    parent = tiny_adapter(Path(base.model), tmp_path / "parent")
+    card = parent / "README.md"
+    card.write_text(f"---\nxpert:\n  parents: [{'a' * 64}]\n  weights: [0.25]\n---\n")
+    chosen = changed(settings, max_steps=1, target_validation_loss=50.0)
+    tune(replace(base, adapter=str(parent)), train, validation, out, chosen, on_step=lambda _: card.write_text("gone"))
+    assert f"a merge: 0.25 `{'a' * 12}`" in (out / "README.md").read_text()
+
+
 def test_a_target_that_is_reached_already_costs_no_step(
     base: ModelReference, train: Samples, validation: Samples, settings: TuningSettings, out: Path
 ) -> None:

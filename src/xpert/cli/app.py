@@ -13,10 +13,16 @@ import typer
 from xpert.cli import chat, demo, doctor, explain, image, merging, phone, pool, select, tuning
 from xpert.cli.resuming import Interrupted
 from xpert.errors import XpertError
+from xpert.printing import printable
 
 EPILOG = (
     "Exit codes: 0 done, 1 unexpected or failed check, 2 usage or settings, 3 data, 4 model, 5 space, 6 pool, "
-    "130 interrupted. XPERT_DEBUG=1 shows where an error came from."
+    "7 disk or database, 130 interrupted. XPERT_DEBUG=1 shows where an error came from."
+)
+_MOST_TEXT = 4000  # characters of an error: what it names may come from a file of a megabyte
+_OUT_OF_MEMORY = (
+    "out of memory: end other programs, give less data or a smaller model; a command that lists --batch-size or "
+    "--max-length-tokens in its --help needs less with smaller ones"
 )
 _START, _PERSON, _POOLS, _PHONES = "Start here", "For a person", "For a pool", "For phones"
 _EXTRAS = {
@@ -121,7 +127,7 @@ def _failed(error: BaseException, *, as_json: bool) -> int:
 
 def _described(error: BaseException) -> tuple[str, str, str, int]:
     """Kind, label, one line of text, exit code."""
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()), _MOST_TEXT)
     match error:
         case KeyboardInterrupt() | Interrupted():
             return "Interrupted", "interrupted", text or "stopped before the end; run the same command again", 130
@@ -135,7 +141,7 @@ def _described(error: BaseException) -> tuple[str, str, str, int]:
             package = str(error.name).split(".")[0]
             return "MissingPackage", "error", f"{package} is not installed: pip install 'xpert[{_EXTRAS[package]}]'", 1
         case _ if type(error).__name__ in ("MemoryError", "OutOfMemoryError"):  # the second is that of torch
-            return "OutOfMemory", "error", "out of memory: use a smaller --batch-size or --max-length-tokens", 1
+            return "OutOfMemory", "error", _OUT_OF_MEMORY, 1
     said = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return type(error).__name__, "error", f"unexpected {said} (XPERT_DEBUG=1 shows where it came from)", 1
 

@@ -46,10 +46,10 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Convert a base model with LoRA to a folder that phones, browsers and servers train with ONNX Runtime."""
-    from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_under
+    from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_under, free_folder
     from xpert.cli.terminal import Terminal
 
-    terminal = Terminal(json, quiet)
+    terminal, out = Terminal(json, quiet), free_folder(out)
     folder = None if adapter is None else adapter_folder(adapter)
     model = base or (PACKAGED_BASE if folder is None else base_under(folder))
     with terminal.progress() as progress:
@@ -113,13 +113,13 @@ def train(
     An interrupted run goes on where it stopped when the same command is run again.
     """
     from xpert.cli.resuming import resumable
-    from xpert.cli.sources import person_samples
+    from xpert.cli.sources import free_folder, person_samples
     from xpert.cli.terminal import Terminal
     from xpert.cli.tuning import tuning_settings
     from xpert.data import split_samples
     from xpert.runtime.training import train_exported
 
-    settings, terminal = tuning_settings(tuning), Terminal(json, quiet)
+    settings, terminal, out = tuning_settings(tuning), Terminal(json, quiet), free_folder(out)
     share = int(validation) if validation >= 1 and validation == int(validation) else validation
     learned, held = split_samples(person_samples(data, columns), validation=share, seed=settings.seed)
     with resumable(out), terminal.progress(libraries=runtime == "torch") as progress:
@@ -185,10 +185,11 @@ def adopt(
     json: Json = False,
 ) -> None:
     """Turn weights that came back from a device into a plain peft adapter."""
+    from xpert.cli.sources import free_folder
     from xpert.cli.terminal import Terminal
     from xpert.runtime.adopting import adopt as run
 
-    terminal = Terminal(json)
+    terminal, out = Terminal(json), free_folder(out)
     run(exported, trained, out)
     terminal.emit({"adapter": str(out)})
     terminal.show(f"adapter {out}\n\ntry it: xpert chat --adapter {out}")

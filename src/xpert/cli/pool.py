@@ -43,11 +43,11 @@ def create(
     from xpert.cli.terminal import Terminal
     from xpert.errors import DuplicateError
     from xpert.pool import open_pool
-    from xpert.pool.setup import SETUP_FILE, SPACE_FILE, read_setup, write_setup
+    from xpert.pool.setup import SETUP_FILE, SPACE_FILE, is_unfinished, read_setup, write_setup
     from xpert.space.storing import load_space, save_space
 
     folder = folder.expanduser()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not is_unfinished(folder):
         raise DuplicateError(f"{folder} exists already and is not empty: give another folder")
     words: tuple[str, ...] = ()
     if like != "none":
@@ -56,6 +56,9 @@ def create(
         save_space(space, folder / SPACE_FILE)
         write_setup(folder, setup)
         words = space.words
+    else:
+        for file in (SPACE_FILE, SETUP_FILE):  # of a killed run with another --like
+            (folder / file).unlink(missing_ok=True)
     open_pool(folder).close()
     terminal = Terminal(json)
     terminal.emit({"pool": str(folder.resolve()), "words": list(words), "setup": str(folder / SETUP_FILE)})

@@ -115,7 +115,11 @@ def kind_of(target: str, pool: Path | None, columns: Mapping[str, Any]) -> Kind:
         SettingsError: it is none of them.
         PoolError: it is not on the disk, and there is no pool to look it up in.
     """
+    from xpert.models.image_adapters import is_image_adapter
+
     path = Path(target).expanduser()
+    if is_image_adapter(path) and columns["format"] == "auto":
+        raise SettingsError(f"{target} personalizes an image model: use `xpert image explain {target}`")
     whole = (path / "config.json").is_file() and any(path.glob("*.safetensors"))
     if (path / _ADAPTER_MARK).is_file() or whole:
         return "adapter"

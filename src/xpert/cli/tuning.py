@@ -61,10 +61,10 @@ def tune(
     An interrupted run goes on where it stopped when the same command is run again.
     """
     from xpert.cli.resuming import resumable
-    from xpert.cli.sources import person_samples
+    from xpert.cli.sources import free_folder, person_samples
     from xpert.cli.terminal import Terminal
 
-    settings, terminal = tuning_settings(tuning), Terminal(json, quiet)
+    settings, terminal, out = tuning_settings(tuning), Terminal(json, quiet), free_folder(out)
     reference = _reference(base, start_from, from_pool, pool)
     own = _mixed(person_samples(data, columns), similarity, default_data, columns, settings.seed)
     held_apart = None if validation_data is None else person_samples(validation_data, columns)
@@ -103,10 +103,10 @@ def personalize(
     validation samples first: where the base does better, it is the start.
     """
     from xpert.cli.resuming import resumable
-    from xpert.cli.sources import person_samples, pool_folder, reading
+    from xpert.cli.sources import free_folder, person_samples, pool_folder, reading
     from xpert.cli.terminal import Terminal
 
-    settings, terminal = tuning_settings(tuning), Terminal(json, quiet)
+    settings, terminal, out = tuning_settings(tuning), Terminal(json, quiet), free_folder(out)
     own = person_samples(data, columns)
     with reading(pool) as opened, resumable(out), terminal.progress() as progress:
         from xpert.device.personalize import personalize as run

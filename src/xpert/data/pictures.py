@@ -84,7 +84,7 @@ class PictureSet:
         row = self._row(index)
         file = self._file(row)
         where = f"{self._source}, row {index + 1}" + (f" ({file})" if file else "")
-        if row is None:
+        if row is None or (row["bytes"] is None and not row["path"]):
             raise DataError(f"{where} holds no picture: fill it in or delete the row")
         content = row["bytes"] if row["bytes"] is not None else _read(row["path"], where)
         return decode_picture(content, where), hashlib.sha256(content).hexdigest()

@@ -15,6 +15,7 @@ from xpert.merging.cards import Merged
 from xpert.merging.feedback import ROUNDS, measure_in_folder, settle
 from xpert.merging.images import merge_image_adapters
 from xpert.merging.merge import merge_models
+from xpert.merging.parents import check_weights
 from xpert.merging.weights import MOST_PARENTS, combine, combine_at
 from xpert.merging.wishes import MOST_WISHED, grant, predicted
 from xpert.models.folders import check_free
@@ -74,10 +75,13 @@ def plan_merge(
 
     Nothing is loaded. `most` is 3 for a person and 4 for a wish where it is None. A person's point that was moved by a
     wish is wished, too.
+
+    Raises:
+        SettingsError: `most` is below 1, or what `combine` refuses.
     """
     if wished:
-        return grant(person, pool.list(), most=most or MOST_WISHED, fixed=fixed, forbidden=forbidden)
-    return combine(person, pool.list(), most=most or MOST_PARENTS, fixed=fixed, forbidden=forbidden)
+        return grant(person, pool.list(), most=MOST_WISHED if most is None else most, fixed=fixed, forbidden=forbidden)
+    return combine(person, pool.list(), most=MOST_PARENTS if most is None else most, fixed=fixed, forbidden=forbidden)
 
 
 def write_merge(
@@ -103,6 +107,7 @@ def write_merge(
         SettingsError, ModelError, PoolError: as merging and the pool do.
     """
     parents = {name: (pool.adapter_path(name), weight) for name, weight in weights.items()}
+    check_weights(parents)
     how = vars(settings or MergeSettings())
     called = public_name(next(record.base_name for record in pool.list() if record.name in weights))
     if isinstance(explainer, PictureExplainer):

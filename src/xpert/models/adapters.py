@@ -20,6 +20,7 @@ from xpert.errors import DamagedModelError, MismatchError, MissingModelError
 from xpert.models.headers import check_finite, read_header
 from xpert.models.lora_settings import LoraSettings, named, read_lora_settings
 from xpert.models.reference import folder_digest, model_digest, tokenizer_digest
+from xpert.printing import printable
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -175,8 +176,13 @@ def merged_parents(folder: Path) -> tuple[tuple[str, float], ...]:
     if not isinstance(digests, list) or not isinstance(weights, list) or len(digests) != len(weights):
         return ()
     stated = list(zip(digests, weights, strict=True))
-    sound = all(isinstance(d, str) and _DIGEST.fullmatch(d) and isinstance(w, int | float) for d, w in stated)
+    sound = all(isinstance(d, str) and _DIGEST.fullmatch(d) and _is_weight(w) for d, w in stated)
     return tuple((str(d), float(w)) for d, w in stated) if sound else ()
+
+
+def _is_weight(value: object) -> bool:
+    """A number that a merge can have; no truth value, NaN, or whole number that no float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**31
 
 
 def card_digest(card: Mapping[str, Any], key: str) -> str | None:
@@ -257,7 +263,7 @@ def check_fit(facts: AdapterFacts, base_folder: Path) -> None:
         DamagedModelError: no model can be built from the base's configuration.
     """
     base = model_digest(base_folder)
-    made_for = f" ({facts.base_name})" if facts.base_name else ""
+    made_for = f" ({printable(facts.base_name, 100)})" if facts.base_name else ""
     if facts.base_digest is not None and facts.base_digest != base:
         raise MismatchError(
             f"adapter {facts.folder} was tuned on base {facts.base_digest[:12]}…{made_for}, but {base_folder} is "

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from xpert.errors import SettingsError, StorageError
+from xpert.errors import SettingsError
+from xpert.writing import disk_refusals, name_aside, sweep, sync_to_disk
 
 
 def check_free(out: Path) -> None:
@@ -28,36 +29,42 @@ def whole_folder(out: Path) -> Iterator[Path]:
     """An empty folder beside `out`; at the end of the block it is synced to the disk and renamed to `out`.
 
     Where the block raises, nothing is left of it, nor of folders that were made above it. Ctrl-C waits while the
-    folder is renamed.
+    folder is renamed. Of two programs that write the same `out`, the first to end has it, whole.
 
     Raises:
-        SettingsError: `out` is taken.
+        SettingsError: `out` is taken, or was taken meanwhile.
         StorageError: the disk refused.
     """
     check_free(out)
-    fresh = out.with_name(f".{out.name}.new")
     above = [folder for folder in out.parents if not folder.exists()]
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh = name_aside(out, "new")
     try:
-        fresh.mkdir(parents=True)
-        yield fresh
-        for path in (*sorted(fresh.rglob("*"), reverse=True), fresh):
-            sync_to_disk(path)
-        with no_interrupt():
-            check_free(out)
-            if out.exists():
-                out.rmdir()
-            os.replace(fresh, out)
-            sync_to_disk(out.parent)
-    except OSError as error:
-        raise StorageError(
-            f"{out} cannot be written ({error.strerror or error}): free space, or give another folder"
-        ) from error
+        with disk_refusals(out):
+            sweep(out.parent)
+            fresh.mkdir(parents=True)
+            yield fresh
+            for path in (*sorted(fresh.rglob("*"), reverse=True), fresh):
+                sync_to_disk(path)
+            with no_interrupt():
+                check_free(out)
+                _reveal(fresh, out)
+                sync_to_disk(out.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         for folder in above:
             with suppress(OSError):  # it holds something: what was written, or another program's
                 folder.rmdir()
+
+
+def _reveal(fresh: Path, out: Path) -> None:
+    """Rename onto a place that is free; where another program was faster by an instant, its folder stays."""
+    try:
+        with suppress(FileNotFoundError):
+            out.rmdir()  # an empty one, onto which Windows renames nothing
+        os.replace(fresh, out)
+    except OSError:
+        check_free(out)
+        raise
 
 
 @contextmanager
@@ -74,15 +81,3 @@ def no_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
         if held:
             signal.raise_signal(signal.SIGINT)
-
-
-def sync_to_disk(path: Path) -> None:
-    """fsync of a file, or of a folder's entries where the system can."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except PermissionError:  # Windows opens no folders
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from xpert.embedded import EMBEDDED_MODELS
-from xpert.errors import MissingModelError
+from xpert.errors import DamagedModelError, MissingModelError
+from xpert.printing import printable
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt")
@@ -44,12 +45,17 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def combined_digest(files: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 over "name NUL sha256-of-content newline" of each (name, sha256 of its content), in the given order."""
+    whole = hashlib.sha256()
+    for name, digest in files:
+        whole.update(f"{name}\0{digest}\n".encode())
+    return whole.hexdigest()
+
+
 @lru_cache(maxsize=64)
 def _digest(folder: Path, patterns: tuple[str, ...], stamp: tuple[tuple[str, int, int], ...]) -> str:
-    whole = hashlib.sha256()
-    for name, _, _ in stamp:
-        whole.update(f"{name}\0{file_digest(folder / name)}\n".encode())
-    return whole.hexdigest()
+    return combined_digest((name, file_digest(folder / name)) for name, _, _ in stamp)
 
 
 def folder_digest(folder: Path, patterns: tuple[str, ...], without: tuple[str, ...] = ()) -> str:
@@ -72,7 +78,13 @@ def resolve_folder(model: str, revision: str | None = None) -> Path:
         MissingModelError: no such folder, or the hub has no such name or cannot be reached.
     """
     folder = EMBEDDED_MODELS.get(model, Path(model).expanduser())
-    if folder.is_dir():
+    try:
+        there = folder.is_dir()
+    except OSError as error:  # a name that no file system takes
+        raise MissingModelError(
+            f"no model folder {printable(model, 100)!r} ({error.strerror}): check the path, or give a folder"
+        ) from error
+    if there:
         if not (folder / "config.json").is_file():
             raise MissingModelError(
                 f"{folder} holds no config.json: it is not a model folder; give the folder that `save_pretrained` wrote"
@@ -168,9 +180,23 @@ def model_digest(folder: Path) -> str:
 
 
 def tokenizer_digest(folder: Path) -> str:
-    """SHA-256 over the vocabulary files of a model folder."""
+    """SHA-256 over the vocabulary files of a model folder.
+
+    Raises:
+        DamagedModelError: tokenizer.json cannot be read.
+    """
     tokenizer = folder / "tokenizer.json"
     if tokenizer.is_file():
-        kept = {k: v for k, v in json.loads(tokenizer.read_text("utf-8")).items() if k not in ("padding", "truncation")}
+        kept = {k: v for k, v in _json_object(tokenizer).items() if k not in ("padding", "truncation")}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
     return folder_digest(folder, TOKENIZER_FILES)
+
+
+def _json_object(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedModelError(f"{file} cannot be read ({error}): download or save the model again") from error
+    if not isinstance(found, dict):
+        raise DamagedModelError(f"{file} holds no JSON object: download or save the model again")
+    return found

@@ -13,18 +13,17 @@ import os
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from xpert.errors import DamagedModelError, PoolError, StorageError
+from xpert.models.reference import combined_digest, file_digest
+from xpert.writing import STALE_S as STALE_S
+from xpert.writing import age_s, sync_to_disk
 
 UNCOUNTED = frozenset({"README.md"})
 """Files that an artifact may hold beside those that make its digest: a card is about an adapter, and not part of it."""
-
-STALE_S = 3600.0
-"""Age after which a staged folder is taken for the rest of a killed process."""
 
 _STAGED, _GONE = ".staged-", ".gone-"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -77,7 +76,7 @@ class ArtifactStore:
         if not folder.is_dir():
             return False
         with _translated(folder, "read"):
-            return _combined((file.name, _content_digest(file)) for file in folder.iterdir()) == digest
+            return _combined((file.name, file_digest(file)) for file in folder.iterdir()) == digest
 
     def put(self, source: Path, files: Sequence[str], *, expected: str | None = None) -> str:
         """Copy files into the store; what is there already, and whole, is left as it is.
@@ -110,7 +109,7 @@ class ArtifactStore:
                         f"{source} has digest {digest[:12]}…, expected was {expected}: it changed while it was read; "
                         "try again when nothing writes to it"
                     )
-                _sync_folder(staged)
+                sync_to_disk(staged)
                 self._reveal(staged, digest)
             return digest
         except OSError as error:
@@ -173,28 +172,20 @@ class ArtifactStore:
             # Someone without the lock was faster: what has this name is as good as ours.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES) or not self.verify(digest):
                 raise
-        _sync_folder(self.folder)
+        sync_to_disk(self.folder)
 
     def _retire(self, folder: Path) -> None:
         """Out of sight by one rename, then deleted file by file: no half of it is ever visible."""
         gone = self.folder / f"{_GONE}{secrets.token_hex(8)}"
         os.replace(folder, gone)
-        _sync_folder(self.folder)
+        sync_to_disk(self.folder)
         shutil.rmtree(gone)
 
     def _sweep(self) -> None:
         """Remove what killed processes left behind."""
         for entry in self.folder.iterdir():
-            if entry.name.startswith((_STAGED, _GONE)) and entry.is_dir() and _age_s(entry) > STALE_S:
+            if entry.name.startswith((_STAGED, _GONE)) and entry.is_dir() and age_s(entry) > STALE_S:
                 shutil.rmtree(entry, ignore_errors=True)
-
-
-def _age_s(folder: Path) -> float:
-    """Seconds since anything in a folder was written; 0 when it vanishes meanwhile."""
-    try:
-        return time.time() - max(place.stat().st_mtime for place in (folder, *folder.iterdir()))
-    except FileNotFoundError:
-        return 0.0
 
 
 @contextmanager
@@ -209,16 +200,7 @@ def _translated(place: Path, verb: str, needed_bytes: int | None = None) -> Iter
 
 
 def _combined(digests: Iterable[tuple[str, str]]) -> str:
-    whole = hashlib.sha256()
-    for name, digest in sorted(digests):
-        if name not in UNCOUNTED:
-            whole.update(f"{name}\0{digest}\n".encode())
-    return whole.hexdigest()
-
-
-def _content_digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return combined_digest(sorted((name, digest) for name, digest in digests if name not in UNCOUNTED))
 
 
 def _copy(source: Path, target: Path) -> str:
@@ -231,14 +213,3 @@ def _copy(source: Path, target: Path) -> str:
         writer.flush()
         os.fsync(writer.fileno())
     return content.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut; Windows has no such call."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -24,6 +24,7 @@ from xpert.models.pipelines import is_pipeline, pipeline_digest
 from xpert.models.reference import model_digest
 from xpert.pool.artifacts import ArtifactStore
 from xpert.pool.catalog import Catalog, Records, refuse_duplicate
+from xpert.printing import printable
 from xpert.records import Explanation, PoolRecord
 
 CATALOG_FILE = "catalog.sqlite"
@@ -121,8 +122,10 @@ def check_name(name: str) -> None:
             "letter or digit first, no dot last, as in 'poet-7b'"
         )
     if _RESERVED.fullmatch(name):
+        first, dot, rest = name.partition(".")
         raise PoolError(
-            f"{name!r} cannot be a name in a pool: Windows keeps it for a device; add a word, as in '{name}-1'"
+            f"{name!r} cannot be a name in a pool: Windows keeps it for a device; add a word, as in "
+            f"'{first}-1{dot}{rest}'"
         )
 
 
@@ -182,12 +185,12 @@ class Pool:
             name=name,
             adapter=facts.digest,
             base=facts.base,
-            base_name=_printable(base_name),
+            base_name=printable(base_name),
             rank=facts.rank,
             target_modules=facts.target_modules,
             size_bytes=facts.size_bytes,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            note=_printable(note),
+            note=printable(note),
         )
         self._refuse(record)
         if explain is not None:
@@ -223,7 +226,7 @@ class Pool:
         try:
             if not any(row.adapter == digest for row in self.catalog.list()):
                 self.artifacts.delete(digest)
-        except PoolError:
+        except (PoolError, StorageError):
             return
 
     def list(self) -> Records:
@@ -356,8 +359,3 @@ def open_pool(folder: Path | str, create: bool = True, *, read_only: bool = Fals
     artifacts = ArtifactStore(place / ARTIFACTS_FOLDER, read_only=read_only)
     catalog = SqlCatalog(place / CATALOG_FILE, read_only=read_only)
     return Pool(catalog=catalog, artifacts=artifacts, folder=place, read_only=read_only)
-
-
-def _printable(text: str) -> str:
-    """Text that every terminal and database takes: lone surrogates become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -5,7 +5,6 @@ A small JSON file beside the space, so that whoever opens the pool explains in t
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from xpert.errors import PoolError
 from xpert.records import Record
+from xpert.writing import is_aside, whole_file
 
 SETUP_FILE = "space/setup.json"
 SPACE_FILE = "space/space.safetensors"
@@ -82,6 +82,10 @@ def read_setup(pool: Path) -> PoolSetup:
             f"pool {pool} has no space yet: run `xpert pool reindex --pool {pool} --base MODEL` with --summarizer "
             "MODEL, or with --clip MODEL for image models"
         ) from error
+    except UnicodeDecodeError as error:
+        raise PoolError(f"{file} cannot be read (it is not UTF-8): rebuild it with `xpert pool reindex`") from error
+    except OSError as error:
+        raise PoolError(f"{file} cannot be read ({error.strerror or error}): check path and rights") from error
     except ValidationError as error:
         raise PoolError(
             f"{file} cannot be read ({error.error_count()} faults): rebuild it with `xpert pool reindex`"
@@ -89,12 +93,19 @@ def read_setup(pool: Path) -> PoolSetup:
 
 
 def write_setup(pool: Path, setup: PoolSetup) -> None:
-    """Write atomically."""
-    file = pool / SETUP_FILE
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".setup.{os.getpid()}.part")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(setup.model_dump_json(indent=1) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
+    """Write atomically: a reader sees the old file or the new one.
+
+    Raises:
+        StorageError: the disk refused; the old file stays.
+    """
+    with whole_file(pool / SETUP_FILE) as fresh:
+        fresh.write_text(setup.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def is_unfinished(pool: Path) -> bool:
+    """Whether a folder is empty, or holds only what was written of a new pool before its catalog, which comes last."""
+    if not pool.is_dir():
+        return False
+    files = [path for path in pool.rglob("*") if path.is_symlink() or not path.is_dir()]
+    begun = {pool / SETUP_FILE, pool / SPACE_FILE}
+    return all(path in begun or is_aside(path) for path in files)

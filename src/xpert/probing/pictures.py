@@ -22,8 +22,7 @@ import numpy as np
 import torch
 
 from xpert.embedded import EMBEDDED_PIPELINES
-from xpert.errors import DamagedModelError, DataError, ModelError, StorageError
-from xpert.models.folders import sync_to_disk
+from xpert.errors import DamagedModelError, DataError, ModelError
 from xpert.models.generation import Progress
 from xpert.models.headers import strict_json
 from xpert.models.image_adapters import check_image_fit, inspect_image_adapter
@@ -32,6 +31,7 @@ from xpert.models.opened import LoadedPipeline, open_pipeline
 from xpert.models.pipelines import check_pipeline, is_pipeline, pipeline_digest, resolve_pipeline
 from xpert.models.reference import ModelReference
 from xpert.records import PicturePair
+from xpert.writing import whole_file
 
 PAINTING_FILE = "painting.json"
 _SEED_BITS = 63
@@ -184,19 +184,8 @@ def save_picture(picture: Any, file: Path) -> None:
     Raises:
         StorageError: the disk refused.
     """
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(temporary, format="PNG")
-        sync_to_disk(temporary)
-        temporary.replace(file)
-        sync_to_disk(file.parent)
-    except OSError as error:
-        raise StorageError(
-            f"{file} cannot be written ({error.strerror or error}): free space, or give another folder for pictures"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(file) as fresh:
+        picture.save(fresh, format="PNG")
 
 
 @dataclass

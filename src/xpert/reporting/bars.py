@@ -14,6 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from xpert.printing import printable
 from xpert.records import Explanation, PoolRecord, Selection, WordCoefficient
 from xpert.reporting.story import Story, headline
 from xpert.reporting.wording import NOTHING, duration, joined, percent, signed, size, summary
@@ -167,13 +168,13 @@ def record_view(record: PoolRecord, *, of: str = "texts") -> RenderableType:
     facts.add_column(overflow="fold")
     for label, value in (
         ("pLLM", record.name),
-        ("base", f"{record.base_name} ({record.base[:12]})"),
+        ("base", f"{printable(record.base_name, 200)} ({record.base[:12]})"),
         ("LoRA", f"rank {record.rank} on {joined(record.target_modules)}" if record.rank else ""),
         ("U-Net", "" if record.rank else "all its weights"),
         ("size", size(record.size_bytes)),
         ("added", record.created),
         ("digest", record.adapter),
-        ("note", record.note),
+        ("note", printable(record.note, 1000)),
     ):
         if value:
             facts.add_row(label, Text(value))

@@ -6,17 +6,15 @@ nothing from elsewhere and runs no script.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
-from xpert.errors import SettingsError
 from xpert.records import Digests, Explanation, PoolRecord, Ranked, Selection
 from xpert.reporting.charts import Scale, explanation_chart, paired_chart, scale_over, small_chart
 from xpert.reporting.markup import Markup, element, inside
 from xpert.reporting.wording import percent, signed, summary, typeset
+from xpert.writing import whole_file
 
 _CARDS = 12
 
@@ -25,21 +23,10 @@ def write_page(path: Path, html: str) -> None:
     """Write atomically: a reader sees the old page or the whole new one.
 
     Raises:
-        SettingsError: the file cannot be written.
+        StorageError: the disk refused; the old page stays.
     """
-    path = Path(path).expanduser()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(html)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise SettingsError(f"{path} cannot be written ({error.strerror or error}): give another file name") from error
+    with whole_file(Path(path).expanduser()) as fresh:
+        fresh.write_text(html, encoding="utf-8", newline="\n")
 
 
 def document(title: str, *parts: Markup, kicker: str) -> str:

@@ -8,7 +8,6 @@ step.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,19 +18,21 @@ from safetensors.numpy import save_file
 
 from xpert.errors import DamagedModelError, SettingsError
 from xpert.models.folders import no_interrupt as no_interrupt
-from xpert.models.folders import sync_to_disk
 from xpert.runtime.interface import TrainingState
 from xpert.tuning.progress import Progress as Progress
 from xpert.tuning.progress import discard as discard
 from xpert.tuning.progress import partial_folder as partial_folder
+from xpert.writing import whole_file
 
 STATE_FILE = "state.safetensors"
 
 
 def save(folder: Path, progress: Progress, state: TrainingState, best: np.ndarray, identity: Mapping[str, str]) -> None:
-    """Write a checkpoint, replacing the one before; after a crash at any point one of the two is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / f"{STATE_FILE}.new"
+    """Write a checkpoint, replacing the one before; after a crash at any point one of the two is whole.
+
+    Raises:
+        StorageError: the disk refused; the checkpoint before stays.
+    """
     arrays = {
         "adapter": state.adapter,
         "first_moment": state.first_moment,
@@ -39,10 +40,8 @@ def save(folder: Path, progress: Progress, state: TrainingState, best: np.ndarra
         "best": best,
     }
     header = {"xpert": json.dumps({"progress": asdict(progress), "identity": dict(identity)})}
-    save_file(arrays, fresh, header)
-    sync_to_disk(fresh)
-    os.replace(fresh, folder / STATE_FILE)
-    sync_to_disk(folder)
+    with whole_file(folder / STATE_FILE) as fresh:
+        save_file(arrays, fresh, header)
 
 
 def load(folder: Path, identity: Mapping[str, str]) -> tuple[Progress, TrainingState, np.ndarray] | None:

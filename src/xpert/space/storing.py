@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,17 @@ from safetensors.numpy import save
 
 from xpert.errors import SpaceError
 from xpert.space.basis import Space
+from xpert.writing import whole_file
 
 _FORMAT = "xpert-space-1"
 
 
 def save_space(space: Space, file: Path) -> None:
-    """Write atomically: a reader sees the old file or the new one."""
+    """Write atomically: a reader sees the old file or the new one.
+
+    Raises:
+        StorageError: the disk refused; the old file stays.
+    """
     facts = {
         "format": _FORMAT,
         "words": json.dumps(space.words, ensure_ascii=False),
@@ -32,16 +36,8 @@ def save_space(space: Space, file: Path) -> None:
     if space.axes is not None:
         arrays["axes"] = space.axes
     payload = save({name: np.ascontiguousarray(array, dtype=np.float64) for name, array in arrays.items()}, facts)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(payload)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(file) as fresh:
+        fresh.write_bytes(payload)
 
 
 def load_space(file: Path) -> Space:

@@ -106,7 +106,10 @@ class LanguageSummarizer:
                 if on_progress is not None:
                     on_progress("embedding", done, len(order))
         if not np.isfinite(states).all():
-            raise ModelError("the summarizer's hidden state is not finite: load it in float32 (`--dtype float32`)")
+            raise ModelError(
+                "the summarizer's hidden state is not finite: it is damaged, or its numbers overflow on this device: "
+                "use another device, such as cpu, or another summarizer"
+            )
         return states
 
     def soft_state(self, question: str, soft: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,6 @@ There is no random state in it: every step is seeded by the run's seed and its o
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,10 +17,10 @@ from safetensors.torch import save_file
 
 from xpert.errors import DamagedModelError, SettingsError
 from xpert.models.folders import no_interrupt as no_interrupt
-from xpert.models.folders import sync_to_disk
 from xpert.tuning.progress import Progress as Progress
 from xpert.tuning.progress import discard as discard
 from xpert.tuning.progress import partial_folder as partial_folder
+from xpert.writing import whole_file
 
 _FILE = "checkpoint.safetensors"
 
@@ -34,14 +33,14 @@ def save(folder: Path, progress: Progress, tensors: Mapping[str, torch.Tensor], 
         progress: how far the run is.
         tensors: flat, contiguous tensors by name.
         identity: digests that a run must share to go on from here, such as those of settings and data.
+
+    Raises:
+        StorageError: the disk refused; the checkpoint before stays.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     state = {"progress": asdict(progress), "identity": dict(identity)}
-    fresh = folder / f"{_FILE}.new"
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, fresh, _header(state))
-    sync_to_disk(fresh)
-    os.replace(fresh, folder / _FILE)
-    sync_to_disk(folder)
+    flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with whole_file(folder / _FILE) as fresh:
+        save_file(flat, fresh, _header(state))
 
 
 def _header(state: object) -> dict[str, str]:

@@ -5,14 +5,12 @@ Knows a pipeline without text encoders and a U-Net in training; never sees the p
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from xpert.models.folders import sync_to_disk
+from xpert.models.folders import whole_folder
 from xpert.tuning.conditioning import Captions
 from xpert.tuning.diffusion_settings import DiffusionSettings
 from xpert.tuning.latents import Latents
@@ -58,21 +56,20 @@ class ValidationPainter:
         self._nothing = captions.unconditional()
 
     def __call__(self, step: int) -> tuple[Path, ...]:
-        """Paint after `step` steps; what was painted already is left as it is. Returns the files."""
+        """Paint after `step` steps; what was painted already is left as it is. Returns the files.
+
+        Raises:
+            StorageError: the disk refused.
+        """
         folder = self._folder / f"step-{step:06d}"
         if not folder.is_dir():
-            aside = self._folder / f".step-{step:06d}.new"
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
             self._unet.eval()
             try:
-                for number in range(len(self._prompts)):
-                    self._latents.painted(self._paint(number)).save(aside / f"{number}.png")
+                with whole_folder(folder) as fresh:
+                    for number in range(len(self._prompts)):
+                        self._latents.painted(self._paint(number)).save(fresh / f"{number}.png")
             finally:
                 self._unet.train()
-            for path in (*aside.iterdir(), aside):
-                sync_to_disk(path)
-            os.replace(aside, folder)
         return tuple(folder / f"{number}.png" for number in range(len(self._prompts)))
 
     @torch.no_grad()

@@ -139,6 +139,7 @@ class _Run:
     reference: ModelReference
     loaded: LoadedModel
     parents: tuple[str, ...]
+    merged: tuple[tuple[str, float], ...]
     trainer: Trainer
     counts: tuple[int, int]
     out: Path
@@ -168,7 +169,7 @@ class _Run:
             base_sha256=self.loaded.digest,
             tokenizer_sha256=self.loaded.tokenizer_digest,
             parents=self.parents,
-            merged=() if self.reference.adapter is None else merged_parents(Path(self.reference.adapter)),
+            merged=self.merged,
             samples=self.counts[0],
             validation_samples=self.counts[1],
             steps=best_step,
@@ -193,6 +194,7 @@ def _open_run(
 ) -> _Run:
     """Model and samples in memory, at the step where an interrupted run of `out` was."""
     loaded, parents = open_trainable(reference, settings, device)
+    merged = () if reference.adapter is None else merged_parents(Path(reference.adapter))
     learned = _encode(loaded, train, settings, "training")
     held = [] if settings.evaluate_every is None else _encode(loaded, validation, settings, "validation")
     trainer = Trainer(
@@ -211,4 +213,4 @@ def _open_run(
         on_step=on_step,
     )
     trainer.resume()
-    return _Run(reference, loaded, parents, trainer, (len(learned), len(held)), out, settings)
+    return _Run(reference, loaded, parents, merged, trainer, (len(learned), len(held)), out, settings)

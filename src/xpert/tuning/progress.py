@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from xpert.writing import name_aside, sweep
 
 
 @dataclass
@@ -49,8 +52,8 @@ def partial_folder(out: Path) -> Path:
 
 def discard(folder: Path) -> None:
     """Remove a folder; renamed first, so that half a folder is never taken for a whole one."""
-    if folder.exists():
-        doomed = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(doomed, ignore_errors=True)
+    sweep(folder.parent)
+    doomed = name_aside(folder, "old")
+    with suppress(FileNotFoundError):  # nothing there, or another program was faster
         os.replace(folder, doomed)
         shutil.rmtree(doomed, ignore_errors=True)
