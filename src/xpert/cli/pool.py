@@ -49,7 +49,8 @@ def create(
     folder = folder.expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DuplicateError(f"{folder} exists already and is not empty: give another folder")
-    words, base = (), None
+    words: tuple[str, ...] = ()
+    base: str | None = None
     if like != "none":
         model = _LIKE.get(like) or pool_folder(Path(like))
         setup, space = read_setup(model), load_space(model / SPACE_FILE)
