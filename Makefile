@@ -1,7 +1,8 @@
 # Two commands: `make demo` shows the main job, `make test` proves it. Both set up what they need first.
 PYTHON ?= python3
 VENV ?= .venv
-# The pinned CPU build. Elsewhere: make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
+# On Linux PyPI's build brings CUDA libraries of several GB. Without a GPU:
+#   make demo TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'
 TORCH ?= torch==2.13.0
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 

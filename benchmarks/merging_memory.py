@@ -31,7 +31,7 @@ from pathlib import Path
 from common import Promise, add_output_arguments, finish, guarded, progress
 from image_tuning import resident_bytes
 
-from xpert.errors import ModelError, SettingsError
+from xpert.errors import ModelError, SettingsError, extra_install
 
 SIDES = ("ours", "mergekit")
 METHODS = {"task-arithmetic": {}, "ties": {"density": 0.5}}
@@ -223,7 +223,7 @@ def main() -> None:
     try:
         import mergekit  # noqa: F401
     except ImportError:
-        raise SettingsError("mergekit is not installed: pip install 'xpert[test]'") from None
+        raise SettingsError(f"mergekit is not installed; {extra_install('test')}") from None
     with tempfile.TemporaryDirectory() as name:
         room = Path(name)
         build(room / "tiny", 32, 1, 300, 2)

@@ -19,6 +19,11 @@ An error's text names the value, the rule it breaks and the way out.
 from __future__ import annotations
 
 
+def extra_install(extra: str) -> str:
+    """How an optional part of the package is installed; XPerT is in no package index yet."""
+    return f"it comes with the extra {extra!r}: `pip install -e '.[{extra}]'` in XPerT's source folder"
+
+
 class XpertError(Exception):
     """Root of the tree; `exit_code` is what the command line ends with."""
 

@@ -64,7 +64,7 @@ def test_the_doctor_says_how_to_install_what_is_missing(run: Any, monkeypatch: p
     monkeypatch.setitem(doctor._EXTRAS, "text", ("no_such_library",))
     done = run("doctor")
     assert done.code == 1
-    assert "pip install 'xpert[text]'" in done.out
+    assert "pip install -e '.[text]'" in " ".join(done.out.split())
     assert json.loads(run("doctor", "--json").out)["extras"]["text"] == ["no_such_library"]
 
 

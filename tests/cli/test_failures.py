@@ -111,7 +111,8 @@ def test_a_missing_library_names_its_extra(module: str, extra: str, run: Any, mo
     monkeypatch.setattr(xpert.cli.sources, "reading", importing)
     done = run("pool", "list")
     assert done.code == 1
-    assert done.err == f"error: {module} is not installed: pip install 'xpert[{extra}]'\n"
+    way_out = f"it comes with the extra '{extra}': `pip install -e '.[{extra}]'` in XPerT's source folder"
+    assert done.err == f"error: {module} is not installed; {way_out}\n"
 
 
 def test_a_library_that_is_no_extra_is_unexpected(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,27 @@ def test_create_like_another_pool_then_add(world: Any, run: Any, tmp_path: Path)
     assert "'third'" in again.err
 
 
+@pytest.mark.parametrize("with_base", [True, False])
+def test_a_model_of_another_base_is_refused_before_anything_is_loaded(
+    with_base: bool, world: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool that was made like the embedded one, and a person's adapter of a base of their own."""
+    from xpert.models.reference import model_digest
+
+    made = run("pool", "create", tmp_path / "pool")
+    assert "for models of xpert/base" in made.out
+    monkeypatch.setattr("xpert.opening.open_adapter_explainer", lambda *_, **__: pytest.fail("models were loaded"))
+    adapter = Path(shutil.copytree(world.adapters[0], tmp_path / "alice"))
+    card = f"---\nxpert:\n  base_sha256: {model_digest(world.base)}\n---\n"
+    (adapter / "README.md").write_text("" if with_base else card, "utf-8")
+    given = ("--base", world.base) if with_base else ()
+    done = run("pool", "add", adapter, "--name", "alice", "--pool", tmp_path / "pool", *given)
+    assert done.code == 4
+    for part in ("is for models of xpert/base", str(world.base), "xpert pool create FOLDER --like none", "reindex"):
+        assert part in done.err
+    assert run("pool", "list", "--pool", tmp_path / "pool", "--json").document["records"] == []
+
+
 def test_the_explanation_of_an_added_adapter_is_that_of_any_other_run(world: Any, run: Any, own_pool: Path) -> None:
     before = run("pool", "show", "calm", "--pool", own_pool, "--json").document
     assert run("pool", "remove", "calm", "--pool", own_pool, "--yes").out == "removed calm\n"

@@ -16,7 +16,7 @@ import pytest
 from xpert.data import FORMATS, join_context, read_samples
 from xpert.records import Sample
 
-STYLES = Path(os.environ.get("XPERT_STYLES", Path(__file__).parents[2].parent / "shared/data/styles"))
+STYLES = os.environ.get("XPERT_STYLES")
 EXPECTED = [Sample("Where is the tea?", "Up on the shelf!"), Sample("And the milk?", "Gone, alas.")]
 ROWS = [{"prompt": s.prompt, "response": s.response} for s in EXPECTED]
 
@@ -280,11 +280,12 @@ def test_formats_are_listed() -> None:
     assert FORMATS == ("auto", "jsonl", "json", "csv", "tsv", "parquet", "text", "hub")
 
 
-@pytest.mark.skipif(not STYLES.is_dir(), reason="the released style data is not here; set XPERT_STYLES to its folder")
+@pytest.mark.skipif(not STYLES, reason="the released style data is in no folder that XPERT_STYLES names")
 def test_the_released_style_data() -> None:
-    train = read_samples(STYLES / "7_train.jsonl.gz")
+    assert STYLES is not None
+    train = read_samples(Path(STYLES) / "7_train.jsonl.gz")
     assert len(train) == 1000
     assert all(s.prompt and s.response == s.response.strip() and "<no input>" not in s.prompt for s in train)
-    test = read_samples(STYLES / "7_test.jsonl.gz")
+    test = read_samples(Path(STYLES) / "7_test.jsonl.gz")
     assert len(test) == 700
     assert not {s.prompt for s in train} & {s.prompt for s in test}

@@ -12,7 +12,7 @@ import typer
 
 from xpert.cli import chat, demo, doctor, explain, image, merging, phone, pool, select, tuning
 from xpert.cli.resuming import Interrupted
-from xpert.errors import XpertError
+from xpert.errors import XpertError, extra_install
 from xpert.printing import printable
 
 EPILOG = (
@@ -139,7 +139,7 @@ def _described(error: BaseException) -> tuple[str, str, str, int]:
             return "UsageError", "error", _usage(error), error.exit_code
         case ModuleNotFoundError() if (error.name or "").split(".")[0] in _EXTRAS:
             package = str(error.name).split(".")[0]
-            return "MissingPackage", "error", f"{package} is not installed: pip install 'xpert[{_EXTRAS[package]}]'", 1
+            return "MissingPackage", "error", f"{package} is not installed; {extra_install(_EXTRAS[package])}", 1
         case _ if type(error).__name__ in ("MemoryError", "OutOfMemoryError"):  # the second is that of torch
             return "OutOfMemory", "error", _OUT_OF_MEMORY, 1
     said = f"{type(error).__name__}: {text}" if text else type(error).__name__

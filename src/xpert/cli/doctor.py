@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from xpert.cli.options import Json, Quiet
+from xpert.errors import extra_install
 
 _EXTRAS = {
     "text": ("torch", "transformers", "peft", "accelerate"),
@@ -112,7 +113,7 @@ def _fault() -> str | None:
     """Load the embedded base, summarizer and space as any command would; why that failed."""
     missing = _missing(_EXTRAS["text"])
     if missing:
-        return f"{', '.join(missing)} not installed: pip install 'xpert[text]'"
+        return f"{', '.join(missing)} not installed; {extra_install('text')}"
     from xpert.embedded import EMBEDDED_POOL
     from xpert.errors import XpertError
     from xpert.opening import open_explainer
@@ -146,7 +147,7 @@ def _show(terminal: Any, report: dict[str, Any]) -> None:
     if report["torch"]:
         table.add_row("device", Text(f"{report['torch']['name']}, {report['torch']['threads']} threads"))
     for extra, missing in report["extras"].items():
-        table.add_row(f"extra {extra}", Text("here" if not missing else f"pip install 'xpert[{extra}]'"))
+        table.add_row(f"extra {extra}", Text("here" if not missing else f"pip install -e '.[{extra}]'"))
     offline = ", offline" if report["hub"]["offline"] else ""
     table.add_row("hub cache", Text(report["hub"]["cache"] + offline))
     for item in report["embedded"]:

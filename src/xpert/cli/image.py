@@ -12,13 +12,15 @@ from xpert.cli.image_options import (
     DIFFUSION,
     PICTURES,
     CaptionSource,
+    CaptionWriter,
     ImageBase,
     ImagePool,
+    MostImages,
     PersonSamples,
     Pictures,
     Vision,
 )
-from xpert.cli.merging import Most, Rounds
+from xpert.cli.merging import Rounds
 from xpert.cli.options import Device, Fresh, Html, Json, Out, Quiet, Samples, grouped
 
 app = typer.Typer(no_args_is_help=True, help="Personalize image models: tune, explain, select, merge.")
@@ -166,7 +168,7 @@ def explain(
 def select(
     data: Pictures,
     pool: ImagePool = None,
-    vision: Vision = None,
+    vision: CaptionWriter = None,
     samples: Samples = 50,
     device: Device = "auto",
     html: Html = None,
@@ -230,11 +232,11 @@ def merge(
     for_pictures: Annotated[
         str | None, typer.Option("--for", metavar="PICTURES", help="Choose models and weights for these pictures.")
     ] = None,
-    most: Most = None,
+    most: MostImages = None,
     rounds: Rounds = None,
     pool: ImagePool = None,
     base: ImageBase = None,
-    vision: Vision = None,
+    vision: CaptionWriter = None,
     samples: PersonSamples = None,
     device: Device = "auto",
     json: Json = False,

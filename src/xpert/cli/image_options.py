@@ -52,6 +52,19 @@ Vision = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+MostImages = Annotated[
+    int | None,
+    typer.Option("--most", min=1, metavar="N", help="Models at most.", show_default="3", rich_help_panel=_MODEL),
+]
+CaptionWriter = Annotated[
+    str | None,
+    typer.Option(
+        "--vision",
+        metavar="MODEL",
+        help="Vision-language model that writes captions where pictures have none.",
+        rich_help_panel=_MODEL,
+    ),
+]
 PersonSamples = Annotated[
     int | None,
     typer.Option(

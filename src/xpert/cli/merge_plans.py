@@ -194,7 +194,7 @@ def given_plan(
 
 
 def wanted_words(text: str) -> dict[str, float]:
-    """Words with numbers from "formal=0.8,concise=0.5"; a word alone means a full style, 1.
+    """Words with numbers from "expert=0.8,concise=0.5"; a word alone means a full style, 1.
 
     Raises:
         SettingsError: a number that is none, an empty word, or a word that is given twice.
@@ -205,10 +205,10 @@ def wanted_words(text: str) -> dict[str, float]:
         try:
             value = float(number) if mark else 1.0
         except ValueError:
-            raise SettingsError(f"{part.strip()!r} is no wish: write WORD=NUMBER, such as formal=0.8") from None
+            raise SettingsError(f"{part.strip()!r} is no wish: write WORD=NUMBER, such as expert=0.8") from None
         if not word or word.lower() in wanted:
             raise SettingsError(
-                f"{text!r} names {'no word' if not word else f'{word!r} twice'}: write formal=0.8,concise"
+                f"{text!r} names {'no word' if not word else f'{word!r} twice'}: write expert=0.8,concise"
             )
         wanted[word.lower()] = value
     return wanted

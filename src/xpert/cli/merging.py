@@ -24,7 +24,7 @@ Want = Annotated[
     typer.Option(
         "--want",
         metavar="WORDS",
-        help="Wished for: formal=0.8,concise=0.5. 1 is a full style, negative less than the base.",
+        help="Wish in words of the pool: expert=0.8,concise=0.5. 1 is a full style, negative: less than the base.",
         rich_help_panel=_MODELS,
     ),
 ]
@@ -145,7 +145,7 @@ def merge(
 
     terminal, out = Terminal(json, quiet), free_folder(out)
     if bool(parents) == (for_data is not None or want is not None):
-        raise SettingsError("give models with weights, such as poet=0.6 brief=0.5, or --for DATA, or --want formal=0.8")
+        raise SettingsError("give models with weights, such as alice=0.6 bob=0.5, or --for DATA, or --want expert=0.8")
     choosing = {"most": most, "with": include or None, "without": without or None, "rounds": rounds}
     read = {"samples": samples, **{k: v for k, v in columns.items() if v != COLUMNS[k][1]}}
     if parents:

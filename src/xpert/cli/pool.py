@@ -32,13 +32,13 @@ def create(
         typer.Option(
             "--like",
             metavar="POOL",
-            help="Take the space of this pool: 'embedded', 'embedded-images', the folder of another one, or 'none' for "
-            "a pool of another base, whose space `xpert pool reindex` builds.",
+            help="Take space and base of this pool: 'embedded', 'embedded-images', the folder of another one, or "
+            "'none' for a pool of another base, whose space `xpert pool reindex` builds.",
         ),
     ] = "embedded",
     json: Json = False,
 ) -> None:
-    """Start a new, empty pool that can be added to at once."""
+    """Start a new, empty pool for the base of the one it is made like; with --like none, for any base."""
     from xpert.cli.sources import pool_folder
     from xpert.cli.terminal import Terminal
     from xpert.errors import DuplicateError
@@ -50,20 +50,24 @@ def create(
     if folder.exists() and not is_unfinished(folder):
         raise DuplicateError(f"{folder} exists already and is not empty: give another folder")
     words: tuple[str, ...] = ()
+    base: str | None = None
     if like != "none":
         model = _LIKE.get(like) or pool_folder(Path(like))
         setup, space = read_setup(model), load_space(model / SPACE_FILE)
         save_space(space, folder / SPACE_FILE)
         write_setup(folder, setup)
-        words = space.words
+        words, base = space.words, setup.base
     else:
         for file in (SPACE_FILE, SETUP_FILE):  # of a killed run with another --like
             (folder / file).unlink(missing_ok=True)
     open_pool(folder).close()
     terminal = Terminal(json)
-    terminal.emit({"pool": str(folder.resolve()), "words": list(words), "setup": str(folder / SETUP_FILE)})
-    terminal.show(f"new pool {folder}" + (f", explained in: {', '.join(words)}" if words else ", without a space yet"))
-    terminal.show(f"next: xpert pool add ADAPTER --name NAME --pool {folder}")
+    terminal.emit(
+        {"pool": str(folder.resolve()), "words": list(words), "base": base, "setup": str(folder / SETUP_FILE)}
+    )
+    known = f" for models of {base}, explained in: {', '.join(words)}" if base else ", without a space yet"
+    terminal.show(f"new pool {folder}{known}")
+    terminal.show(f"next: xpert pool add ADAPTER --name NAME --pool {folder}" + ("" if base else " --base MODEL"))
 
 
 @app.command()
@@ -79,7 +83,7 @@ def add(
 ) -> None:
     """Check an adapter, explain it and publish it in a pool."""
     from xpert.cli.image_pools import has_space
-    from xpert.cli.sources import adapter_folder, base_folder, base_of, lasting_name, writing
+    from xpert.cli.sources import adapter_folder, base_folder, base_of, check_space_base, lasting_name, writing
     from xpert.cli.terminal import Terminal
     from xpert.errors import SettingsError
     from xpert.models.image_adapters import is_image_adapter
@@ -90,6 +94,7 @@ def add(
         model = base or base_of(opened)
         if model is None:
             raise SettingsError("this pool does not know its base yet: give --base MODEL")
+        check_space_base(opened, base, folder)
         explain = _explaining(opened, device, progress) if has_space(opened) else None
         record = opened.add(
             folder,

@@ -54,7 +54,7 @@ def select(
     from xpert.errors import SettingsError
 
     if data is None and want is None:
-        raise SettingsError("nothing to select for: give DATA, or --want such as formal=0.8,concise=0.5")
+        raise SettingsError("nothing to select for: give DATA, or --want such as expert=0.8,concise=0.5")
     terminal, page = Terminal(json, quiet), page_target(html)
     asked = Asked.of(data, want, samples, columns, most, include, without)
     with reading(pool) as opened, terminal.progress(libraries=data is not None) as progress:

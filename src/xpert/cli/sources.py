@@ -18,7 +18,7 @@ from xpert.embedded import (
     EMBEDDED_POOL,
     PEOPLE,
 )
-from xpert.errors import PoolError, SettingsError
+from xpert.errors import MismatchError, PoolError, SettingsError
 
 if TYPE_CHECKING:
     from xpert.pool import Pool
@@ -181,6 +181,41 @@ def base_of(pool: Pool, name: str | None = None) -> str | None:
         return read_setup(pool.folder).base
     records = [pool.get(name)] if name is not None else pool.list()[:1]
     return records[0].base_name if records else None
+
+
+def check_space_base(pool: Pool, base: str | None, adapter: Path) -> None:
+    """Refuse an adapter of another base than that of a pool's space; no model is loaded or asked for.
+
+    Raises:
+        MismatchError: the adapter's card or `base` names another base.
+        MissingModelError, DamagedModelError, PoolError: what is compared cannot be read.
+    """
+    from xpert.models.adapters import inspect_adapter
+    from xpert.models.image_adapters import inspect_image_adapter, is_image_adapter
+    from xpert.models.pipelines import pipeline_digest
+    from xpert.models.reference import model_digest
+    from xpert.pool.setup import SETUP_FILE, SPACE_FILE, read_setup
+    from xpert.space.storing import load_space
+
+    if pool.folder is None or not (pool.folder / SETUP_FILE).is_file():
+        return
+    known, wanted = read_setup(pool.folder).base, load_space(pool.folder / SPACE_FILE).base
+    pictures = is_image_adapter(adapter)
+    if pictures:
+        found, said = inspect_image_adapter(adapter).base_digest, ""
+    else:
+        facts = inspect_adapter(adapter)
+        found, said = facts.base_digest, facts.base_name
+    if found is None and base is not None:
+        folder = base_folder(base, adapter)
+        found = pipeline_digest(folder) if pictures else model_digest(folder)
+    if found is not None and found != wanted:
+        raise MismatchError(
+            f"the space of pool {pool.folder} is for models of {known}, and {adapter} belongs to "
+            f"{base or said or f'base {found[:12]}…'}: "
+            "make a pool for that base with `xpert pool create FOLDER --like none`, add to it with --base, and "
+            "explain it with `xpert pool reindex`"
+        )
 
 
 def wish_space(place: Path) -> Space:

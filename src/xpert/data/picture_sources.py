@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xpert.data.hub import is_saved_dataset
-from xpert.errors import DataError
+from xpert.errors import DataError, extra_install
 
 METADATA = 'metadata.jsonl with one {"file_name": "1.png", "text": "a caption"} a line'
 
@@ -28,7 +28,7 @@ def open_dataset(source: str, split: str) -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise DataError(f"{source}: reading pictures needs datasets: `pip install 'xpert[image]'`") from error
+        raise DataError(f"{source}: reading pictures needs datasets; {extra_install('image')}") from error
     path = Path(source).expanduser()
     folder = path.is_dir() and not is_saved_dataset(path)
     if not path.exists():

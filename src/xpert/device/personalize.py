@@ -84,8 +84,7 @@ def personalize(
     """Select, merge where nothing fits alone, check, tune, save.
 
     Where several pLLMs together lie nearer than any one, by more than the noise, they are merged. What was found is
-    checked against the base on the person's own validation samples, so that a poor match never hurts: tuning starts
-    where the loss is lowest.
+    checked against the base on the person's own validation samples: tuning starts where the loss is lowest.
 
     Args:
         samples: the person's data.

