@@ -1,5 +1,7 @@
 """Both summarizers obey one law; the causal LM reads at the right place."""
 
+import json
+import shutil
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -8,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from xpert.errors import SettingsError
+from xpert.errors import DamagedModelError, SettingsError
 from xpert.models.loading import load_model
 from xpert.models.reference import ModelReference
 from xpert.summarizing.calibration import calibrate, mean_cosine
-from xpert.summarizing.encoder import EncoderSummarizer
+from xpert.summarizing.encoder import EncoderSummarizer, packaged_encoder
 from xpert.summarizing.language import LanguageSummarizer
 from xpert.testing.summarizers import PAIRS, SummarizerContract
 from xpert.testing.tiny import tiny_base
@@ -95,6 +97,34 @@ def test_error_feedback_needs_two_words(folder: Path) -> None:
 def test_the_encoder_hears_a_joke() -> None:
     s = EncoderSummarizer(vocabulary=("humorous", "legal", "medical"))
     assert s.propose(PAIRS[1:2])[0].word == "humorous"
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("1_Pooling/config.json", {"pooling_mode_cls_token": True}),
+        ("sentence_bert_config.json", {"max_seq_length": 7}),
+        ("modules.json", None),
+        ("tokenizer_config.json", {"do_lower_case": False}),
+        ("tokenizer.json", {"version": "2.0"}),
+    ],
+)
+def test_an_encoder_that_embeds_otherwise_has_another_identity(
+    tmp_path: Path, file: str, changes: dict[str, object] | None
+) -> None:
+    copy = shutil.copytree(packaged_encoder(), tmp_path / "encoder")
+    assert EncoderSummarizer(copy).identity == EncoderSummarizer().identity
+    told = json.loads((copy / file).read_text())
+    (copy / file).write_text(json.dumps(told[:-1] if changes is None else {**told, **changes}))
+    assert EncoderSummarizer(copy).identity != EncoderSummarizer().identity
+
+
+def test_an_encoder_made_of_code_that_comes_with_it_is_refused(tmp_path: Path) -> None:
+    copy = shutil.copytree(packaged_encoder(), tmp_path / "encoder")
+    modules = json.loads((copy / "modules.json").read_text())
+    (copy / "modules.json").write_text(json.dumps([*modules, {"idx": 9, "name": "9", "path": "", "type": "own.Own"}]))
+    with pytest.raises(DamagedModelError, match=r"'own.Own'.*code that comes with a model is not run"):
+        EncoderSummarizer(copy).embed(PAIRS)
 
 
 def test_an_empty_vocabulary_is_refused() -> None:
