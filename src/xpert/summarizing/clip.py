@@ -22,6 +22,7 @@ from xpert.errors import DamagedModelError, MissingModelError, SettingsError
 from xpert.models.headers import strict_json
 from xpert.models.loading import check_weights, choose_device
 from xpert.models.reference import folder_digest, model_digest, resolve_folder, tokenizer_digest
+from xpert.models.remote_code import refuse_code
 from xpert.records import PicturePair
 from xpert.space.words import merge_candidates
 from xpert.summarizing.summarizer import FloatArray, Progress, Proposal
@@ -129,13 +130,18 @@ class ClipSummarizer:
                 f"{self.folder} is a {config.get('model_type')!r} model, a CLIP is needed: give one, such as "
                 "openai/clip-vit-base-patch32"
             )
+        refuse_code(self.folder)
         device: Any = choose_device(self.device)
         try:
             read: Any = CLIPModel.from_pretrained(
-                self.folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+                self.folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
-            tokenizer = AutoTokenizer.from_pretrained(self.folder)
-            processor = CLIPImageProcessorPil.from_pretrained(self.folder)
+            tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
+            processor = CLIPImageProcessorPil.from_pretrained(self.folder, trust_remote_code=False)
         except OSError as error:
             raise MissingModelError(f"CLIP {self.folder} is not complete ({error}): download it again") from error
         except Exception as error:  # damage shows as many things

@@ -20,6 +20,7 @@ from xpert.errors import DamagedModelError, DataError, MissingModelError, ModelE
 from xpert.models.headers import strict_json
 from xpert.models.loading import check_weights, choose_device, choose_dtype
 from xpert.models.reference import folder_digest, model_digest, resolve_folder, tokenizer_digest
+from xpert.models.remote_code import refuse_code
 from xpert.records import PicturePair
 from xpert.summarizing.answers import plain_caption, shares, whole_part, words_of
 from xpert.summarizing.summarizer import Progress, Proposal
@@ -205,8 +206,9 @@ def _check_kind(folder: Path) -> Any:
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
 
     kind = strict_json((folder / "config.json").read_bytes(), str(folder / "config.json")).get("model_type")
+    refuse_code(folder)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # a type that transformers does not know, code of its own, values of a wrong kind
         raise DamagedModelError(f"model folder {folder} of type {kind!r} cannot be used ({error})") from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
@@ -229,6 +231,7 @@ def _open(folder: Path, device: str, dtype: torch.dtype | None) -> tuple[Any, An
             dtype=choose_dtype(chosen, dtype),
             use_safetensors=True,
             local_files_only=True,
+            trust_remote_code=False,
             output_loading_info=True,
         )
     except OSError as error:
@@ -252,7 +255,7 @@ def _read_processor(folder: Path, config: Any) -> Any:
 
     read: Any = AutoProcessor
     try:
-        whole = read.from_pretrained(folder, local_files_only=True)
+        whole = read.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if hasattr(whole, "image_processor"):  # else it found nothing but the tokenizer
             return whole
     except ImportError:
@@ -260,4 +263,4 @@ def _read_processor(folder: Path, config: Any) -> Any:
     kind: Any = PROCESSOR_MAPPING[type(config)]
     parts = [part for part in kind.get_attributes() if part != "video_processor"]
     pictures_only: Any = type(kind.__name__, (kind,), {"get_attributes": classmethod(lambda _: parts)})
-    return pictures_only.from_pretrained(folder, local_files_only=True)
+    return pictures_only.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
