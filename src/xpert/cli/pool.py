@@ -44,6 +44,7 @@ def create(
     from xpert.errors import DuplicateError
     from xpert.pool import open_pool
     from xpert.pool.setup import SETUP_FILE, SPACE_FILE, read_setup, write_setup
+    from xpert.pool.switching import current
     from xpert.space.storing import load_space, save_space
 
     folder = folder.expanduser()
@@ -52,7 +53,7 @@ def create(
     words: tuple[str, ...] = ()
     if like != "none":
         model = _LIKE.get(like) or pool_folder(Path(like))
-        setup, space = read_setup(model), load_space(model / SPACE_FILE)
+        setup, space = read_setup(model), load_space(current(model) / SPACE_FILE)
         save_space(space, folder / SPACE_FILE)
         write_setup(folder, setup)
         words = space.words
@@ -247,11 +248,19 @@ def reindex(
     cosine = built.calibration.cosine_held_out if built.calibration else None
     words = list(built.space.words)
     terminal.emit(
-        {"words": words, "exact_words": list(built.exact_words), "fast_path_cosine": cosine, "records": records}
+        {
+            "words": words,
+            "exact_words": list(built.exact_words),
+            "fast_path_cosine": cosine,
+            "newcomers": list(built.newcomers),
+            "records": records,
+        }
     )
     if not json:
         from xpert.reporting.bars import pool_view
 
+        if built.newcomers:
+            terminal.note(f"added meanwhile, explained too, with no say in the words: {', '.join(built.newcomers)}")
         terminal.show(f"words: {', '.join(words)}", "", pool_view(records))
 
 

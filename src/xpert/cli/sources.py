@@ -187,11 +187,12 @@ def wish_space(place: Path) -> Space:
         SettingsError: it is a pool of image models.
     """
     from xpert.pool.setup import SPACE_FILE, read_setup
+    from xpert.pool.switching import current
     from xpert.space.storing import load_space
 
     refuse_image_pool(place)
     read_setup(place)
-    return load_space(place / SPACE_FILE)
+    return load_space(current(place) / SPACE_FILE)
 
 
 def refuse_image_pool(place: Path) -> None:
