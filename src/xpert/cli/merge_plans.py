@@ -143,10 +143,14 @@ class Asked:
         Raises:
             SettingsError: one is not.
         """
-        from xpert.merging.wishes import wish
+        from xpert.merging.wishes import check_words, wish
 
-        point = wish(self.wanted or {space.words[0]: 1.0}, space)
-        self.plan(point, pool)
+        if self.wanted:
+            check_words(self.wanted, space)
+        if self.samples is None:
+            self.plan(wish(self.wanted, space), pool)
+        elif space.words:  # a person's point is not known yet; any other tells whether the models are
+            self.plan(wish({space.words[0]: 1.0}, space), pool)
 
 
 def given_plan(
