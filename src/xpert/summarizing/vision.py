@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from xpert.errors import DamagedModelError, DataError, MissingModelError, ModelError, SettingsError, SpaceError
+from xpert.errors import DamagedModelError, DataError, MissingModelError, ModelError, SettingsError
 from xpert.models.headers import strict_json
 from xpert.models.loading import check_weights, choose_device, choose_dtype
 from xpert.models.reference import folder_digest, model_digest, resolve_folder, tokenizer_digest
@@ -33,7 +33,6 @@ QUESTION = (
 CAPTION = "Describe the content of this picture in one short sentence, without its style."
 _WORD_TOKENS = 96
 _CAPTION_TOKENS = 48
-_SHOWN = 3
 _PROCESSOR_FILES = ("*processor_config.json", "chat_template.*", "tokenizer_config.json", "generation_config.json")
 
 
@@ -82,8 +81,9 @@ class VisionModel:
 
         A word's probability is its share among all words of all answers, where a word counts once an answer.
 
+        None where no answer names a usable word: another model of a pool may well have one.
+
         Raises:
-            SpaceError: no answer names a usable word.
             DataError: a picture cannot be read.
             SettingsError: no pair was given.
             ModelError: the model cannot be read.
@@ -92,14 +92,7 @@ class VisionModel:
             raise SettingsError("no pair of pictures was given: give at least one")
         asked = [(QUESTION, (pair.reference, pair.response)) for pair in pairs]
         answers = self._answers(asked, _WORD_TOKENS, _reporter(on_progress, "proposing", len(pairs)))
-        named = [words_of(answer if whole else whole_part(answer)) for answer, whole in answers]
-        found = shares(named)
-        if not found:
-            shown = "; ".join(repr(answer[:80]) for answer, _ in answers[:_SHOWN])
-            raise SpaceError(
-                f"{self.reference} named no style word for {len(pairs)} pairs of pictures; it answered {shown}: "
-                "give another vision model, or the words themselves"
-            )
+        found = shares([words_of(answer if whole else whole_part(answer)) for answer, whole in answers])
         return [Proposal(word, probability) for word, probability in found[:limit]]
 
     def caption(self, pictures: Sequence[Path], *, on_progress: Progress | None = None) -> list[str]:
