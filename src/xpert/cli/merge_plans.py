@@ -29,12 +29,12 @@ class Family:
     Args:
         is_model: whether a folder holds one.
         base_under: the base that such a folder says it belongs to, None where it does not say.
-        resolve: name of a base -> its folder.
+        resolve: name and revision of a base -> its folder.
     """
 
     is_model: Callable[[Path], bool]
     base_under: Callable[[Path], str | None]
-    resolve: Callable[[str], Path]
+    resolve: Callable[[str, str | None], Path]
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def given_plan(
         SettingsError: a weight that is no number, a model that is given twice, or a name that is a folder too.
         PoolError: no such pool, or no such model in it.
     """
-    from xpert.models.reference import public_name
+    from xpert.models.reference import ModelReference, public_name
 
     weights: dict[str, float] = {}
     for text in parents:
@@ -183,9 +183,10 @@ def given_plan(
         from_pool = [name for name in weights if name in known]
         if base is None and not from_pool and not pool_given:
             base = next((named for folder in folders.values() if (named := family.base_under(folder))), None)
-        if base is None and (from_pool or pool_given):
-            base = base_of(opened, *from_pool[:1])
-    if base is None:
+        reference = None if base is None else ModelReference(base)
+        if reference is None and (from_pool or pool_given):
+            reference = base_of(opened, *from_pool[:1])
+    if reference is None:
         raise SettingsError("nothing says what the base of these models is: give --base")
     planned: dict[str, tuple[Path, float]] = {}
     for name, folder in folders.items():
@@ -194,7 +195,8 @@ def given_plan(
             raise SettingsError(f"{name!r} and {twin!r} are one model: write it once, with one weight")
         called = name if name in known else _free_name(folder.resolve().name, {*planned, *from_pool})
         planned[called] = folder, weights[name]
-    return MergePlan(planned, base, family.resolve(base), public_name(base), known=len(from_pool) == len(weights))
+    folder, shown = family.resolve(reference.model, reference.revision), public_name(reference.model)
+    return MergePlan(planned, reference.model, folder, shown, known=len(from_pool) == len(weights))
 
 
 def wanted_words(text: str) -> dict[str, float]:
@@ -254,10 +256,10 @@ def pool_base(opened: Pool, place: Path) -> str:
     Raises:
         PoolError: the pool is empty.
     """
-    name = base_of(opened)
-    if name is None or not opened.list():
+    reference = base_of(opened)
+    if reference is None or not opened.list():
         raise PoolError(f"pool {place} is empty: add models with `xpert pool add`")
-    return name
+    return reference.model
 
 
 def _parent(name: str, opened: Pool, known: set[str], family: Family) -> Path:

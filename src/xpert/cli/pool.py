@@ -81,18 +81,19 @@ def add(
     from xpert.cli.terminal import Terminal
     from xpert.errors import SettingsError
     from xpert.models.image_adapters import is_image_adapter
+    from xpert.models.reference import ModelReference
 
     terminal, folder = Terminal(json, quiet), adapter_folder(adapter)
     pictures = is_image_adapter(folder)
     with writing(pool) as opened, terminal.progress(pictures=pictures) as progress:
-        model = base or base_of(opened)
-        if model is None:
+        reference = ModelReference(base) if base is not None else base_of(opened)
+        if reference is None:
             raise SettingsError("this pool does not know its base yet: give --base MODEL")
         explain = _explaining(opened, device, progress) if has_space(opened) else None
         record = opened.add(
             folder,
-            base_folder=base_folder(model, folder),
-            base_name=lasting_name(model),
+            base_folder=base_folder(reference, folder),
+            base_name=lasting_name(reference.model),
             name=name,
             explain=explain,
             note=note,
@@ -293,7 +294,10 @@ def _setup(
     if summarizer is not None and encoder is not None:
         raise SettingsError("--summarizer and --encoder name two readers of texts: give one of them")
     assert pool.folder is not None
-    known: dict[str, Any] = read_setup(pool.folder).model_dump() if has_space(pool) else {"base": base_of(pool)}
+    named = base_of(pool)
+    known: dict[str, Any] = {"base": named.model if named else None}
+    if has_space(pool):
+        known = read_setup(pool.folder).model_dump()
     if base is not None:
         known |= {"base": lasting_name(base), "base_revision": None}
     if summarizer is not None:

@@ -21,6 +21,7 @@ from xpert.embedded import (
 from xpert.errors import PoolError, SettingsError
 
 if TYPE_CHECKING:
+    from xpert.models.reference import ModelReference
     from xpert.pool import Pool
     from xpert.records import Sample
     from xpert.space.basis import Space
@@ -95,7 +96,7 @@ def adapter_folder(folder: Path) -> Path:
     return folder
 
 
-def base_folder(model: str, adapter: Path) -> Path:
+def base_folder(base: ModelReference, adapter: Path) -> Path:
     """The folder of a base: a pipeline where the adapter is one of a pipeline, else a language model.
 
     Raises:
@@ -105,7 +106,8 @@ def base_folder(model: str, adapter: Path) -> Path:
     from xpert.models.pipelines import resolve_pipeline
     from xpert.models.reference import resolve_folder
 
-    return resolve_pipeline(model) if is_image_adapter(adapter) else resolve_folder(model)
+    resolve = resolve_pipeline if is_image_adapter(adapter) else resolve_folder
+    return resolve(base.model, base.revision)
 
 
 def kind_of(target: str, pool: Path | None, columns: Mapping[str, Any]) -> Kind:
@@ -169,14 +171,19 @@ def base_under(adapter: Path) -> str:
     return facts.base_name or PACKAGED_BASE
 
 
-def base_of(pool: Pool, name: str | None = None) -> str | None:
-    """The base that a pool is for: by its setup, else by the record of `name` or the first; None where nothing says."""
+def base_of(pool: Pool, name: str | None = None) -> ModelReference | None:
+    """The base that a pool is for, in its revision: by its setup, else by the record of `name` or the first.
+
+    None where nothing says.
+    """
+    from xpert.models.reference import ModelReference
     from xpert.pool.setup import SETUP_FILE, read_setup
 
     if pool.folder is not None and (pool.folder / SETUP_FILE).is_file():
-        return read_setup(pool.folder).base
+        setup = read_setup(pool.folder)
+        return ModelReference(setup.base, revision=setup.base_revision)
     records = [pool.get(name)] if name is not None else pool.list()[:1]
-    return records[0].base_name if records else None
+    return ModelReference(records[0].base_name) if records else None
 
 
 def wish_space(place: Path) -> Space:
