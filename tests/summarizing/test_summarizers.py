@@ -16,6 +16,7 @@ from xpert.models.reference import ModelReference
 from xpert.summarizing.calibration import calibrate, mean_cosine
 from xpert.summarizing.encoder import EncoderSummarizer, packaged_encoder
 from xpert.summarizing.language import LanguageSummarizer
+from xpert.summarizing.ranking import ranked_words
 from xpert.testing.summarizers import PAIRS, SummarizerContract
 from xpert.testing.tiny import tiny_base
 
@@ -130,3 +131,11 @@ def test_an_encoder_made_of_code_that_comes_with_it_is_refused(tmp_path: Path) -
 def test_an_empty_vocabulary_is_refused() -> None:
     with pytest.raises(SettingsError, match="vocabulary is empty"):
         EncoderSummarizer(vocabulary=())
+
+
+def test_a_word_without_a_direction_is_ranked_and_spoils_no_other() -> None:
+    vectors = np.array([[1.0, 0.0], [0.0, 0.0], [-1.0, 0.0]])
+    found = ranked_words(np.array([2.0, 0.0]), ("near", "empty", "far"), vectors, 3)
+    assert [proposal.word for proposal in found] == ["near", "empty", "far"]
+    assert sum(proposal.probability for proposal in found) == pytest.approx(1)
+    assert len(ranked_words(np.zeros(2), ("near", "far"), vectors[::2], 1)) == 1

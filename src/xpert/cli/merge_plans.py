@@ -1,6 +1,6 @@
 """What `xpert merge` and `xpert image merge` are told: models with weights, words with numbers.
 
-Knows names, numbers and folders; loads no model.
+Knows names, numbers and folders; loads no model, and asks the explainer that it is given.
 """
 
 from __future__ import annotations

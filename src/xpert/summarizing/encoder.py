@@ -21,7 +21,7 @@ from xpert.errors import DamagedModelError, MissingModelError, SettingsError
 from xpert.models.reference import folder_digest, model_digest, tokenizer_digest
 from xpert.models.remote_code import refuse_code
 from xpert.records import OutputPair
-from xpert.space.words import merge_candidates
+from xpert.summarizing.ranking import ranked_words
 from xpert.summarizing.summarizer import FloatArray, Progress, Proposal
 
 VOCABULARY = (
@@ -113,12 +113,8 @@ class EncoderSummarizer:
 
     def propose(self, pairs: Sequence[OutputPair], *, limit: int = 24) -> list[Proposal]:
         """Words of the vocabulary by softmax of their cosine with the mean embedding (temperature 0.05)."""
-        mean = self.embed(pairs).mean(0)
         vectors = self.word_vectors(self.vocabulary)
-        lengths = np.linalg.norm(vectors, axis=1) * max(float(np.linalg.norm(mean)), 1e-12)
-        scores = np.exp((vectors @ mean) / lengths / 0.05)
-        ranked = merge_candidates(zip(self.vocabulary, (scores / scores.sum()).tolist(), strict=True))
-        return [Proposal(word, probability) for word, probability in ranked[:limit]]
+        return ranked_words(self.embed(pairs).mean(0), self.vocabulary, vectors, limit)
 
     def word_vectors(self, words: Sequence[str]) -> FloatArray:
         """Mean over frames of E("a {word} text") - E("a text"), shape (k, d)."""
