@@ -15,6 +15,9 @@ from xpert.data.formats import jsonl_rows
 from xpert.embedded import EMBEDDED_PIPELINES
 from xpert.errors import DataError, SettingsError
 
+COCO = "nlphuji/mscoco_2014_5k_test_image_text_retrieval"
+"""The captions that the paper's script uses, by their name on the hub; `examples/diffusion` asks for them."""
+
 PACKAGED = "xpert/captions"
 CAPTIONS_FILE = "captions.txt"
 _COLUMNS = ("caption", "captions", "text")
