@@ -1,4 +1,4 @@
-"""XPerT: personalize language models on a device without starting from scratch.
+"""XPerT: personalize language and image models on a device without starting from scratch.
 
     import xpert
     samples = xpert.read_samples("my-messages.jsonl")

@@ -36,12 +36,14 @@ class BuiltSpace:
         exact_words: words with exact sub-vectors.
         calibration: how the fast sub-vectors compare with the exact ones; None where no fast word was tuned.
         embeddings: name -> embeddings (n, d) of an adapter's pairs, so that it can be explained at once.
+        newcomers: pLLMs that came into the pool too late to have a say in the words; `opening.rebuild` tells of them.
     """
 
     space: Space
     exact_words: tuple[str, ...]
     calibration: Calibration | None
     embeddings: Mapping[str, FloatArray]
+    newcomers: tuple[str, ...] = ()
 
 
 def build_space(

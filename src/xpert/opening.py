@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from xpert.building import BuiltSpace, build_space
 from xpert.errors import PoolError, SettingsError
-from xpert.explainer import Explainer, PictureExplainer, Prober
+from xpert.explainer import AdapterExplainer, Explainer, PictureExplainer, Prober
 from xpert.explaining import explain_embeddings
 from xpert.models.generation import Progress
 from xpert.models.loading import LoadedModel, load_model
 from xpert.models.reference import ModelReference
 from xpert.pool.publishing import Pool
-from xpert.pool.setup import SPACE_FILE, PoolSetup, read_setup, write_setup
+from xpert.pool.reindexing import explain_if_there
+from xpert.pool.setup import SPACE_FILE, PoolSetup, read_setup
+from xpert.pool.switching import current, switch
 from xpert.probing.pictures import PaintSettings, PictureProber, picture_folder
 from xpert.probing.rewriting import InstructRewriter, Rewriter, StyleTurns
 from xpert.probing.text import ProbeSettings
-from xpert.space.storing import load_space, save_space
+from xpert.records import Explanation
+from xpert.space.storing import load_space
 from xpert.summarizing.clip import ClipSummarizer
 from xpert.summarizing.encoder import EncoderSummarizer
 from xpert.summarizing.language import LanguageSummarizer
@@ -52,7 +56,7 @@ def open_explainer(pool: Path, *, device: str = "auto") -> Explainer:
     setup = read_setup(pool)
     if setup.pictures is not None:
         raise SettingsError(f"{pool} is a pool of image models: use `xpert image`, or give --pool of language models")
-    space = load_space(pool / SPACE_FILE)
+    space = load_space(current(pool) / SPACE_FILE)
     return Explainer(load_prober(setup, device=device), load_summarizer(setup, device=device), space)
 
 
@@ -92,7 +96,7 @@ def open_picture_explainer(pool: Path, *, device: str = "auto") -> PictureExplai
         SettingsError: it is a pool of language models.
     """
     setup = read_setup(pool)
-    prober, space = load_picture_prober(setup, device=device), load_space(pool / SPACE_FILE)
+    prober, space = load_picture_prober(setup, device=device), load_space(current(pool) / SPACE_FILE)
     return PictureExplainer(prober, load_clip(setup, device=device), space)
 
 
@@ -104,43 +108,52 @@ def open_adapter_explainer(pool: Path, *, device: str = "auto") -> Explainer | P
 
 
 def rebuild(pool: Pool, setup: PoolSetup, *, device: str = "auto", on_progress: Progress | None = None) -> BuiltSpace:
-    """Build a new space over all pLLMs of a pool, then explain each again in it.
+    """Build a new space over all pLLMs of a pool, explain each in it, then take both in place of the old ones.
 
-    The old space stays until the new one is complete.
+    The pool stays as it was until everything is explained, and changes at once; see `xpert.pool.switching`. A pLLM that
+    another process adds meanwhile is explained in the new space, too, and told of as a newcomer.
 
     Raises:
-        PoolError: the pool is empty: there is nothing to take words from.
+        PoolError: the pool is read only, or empty: there is nothing to take words from.
+        StorageError: files of a pLLM are missing or damaged; found before anything is built.
     """
-    records = pool.list()
     if pool.folder is None:
         raise PoolError("this pool has no folder, so its space has no place: open it with `open_pool(folder)`")
+    records, _ = pool.intact()
     if not records:
         raise PoolError("the pool is empty: add adapters before its space can be built")
-    adapters = {record.name: pool.adapter_path(record.name) for record in records}
-    built = _build(setup, adapters, device, on_progress)
-    explanations = {
-        name: explain_embeddings(rows, built.space, prompts=built.space.prompts)
-        for name, rows in built.embeddings.items()
+    adapters = {record.name: pool.artifacts.path(record.adapter) for record in records}
+    built, explain = _build(setup, adapters, device, on_progress)
+    explained = {
+        record.adapter: explain_embeddings(built.embeddings[record.name], built.space, prompts=built.space.prompts)
+        for record in records
     }
     measured = built.calibration.cosine_held_out if built.calibration else None
-    save_space(built.space, pool.folder / SPACE_FILE)
-    write_setup(pool.folder, setup.model_copy(update={"fast_path_cosine": measured}))
-    by_path = {path: name for name, path in adapters.items()}
-    pool.reindex(lambda path: explanations[by_path[path]])
-    return built
+    setup, newcomers = setup.model_copy(update={"fast_path_cosine": measured}), []
+    while waiting := switch(pool, built.space, setup, explained):
+        for record in waiting:
+            explanation = explain_if_there(record, pool.catalog, pool.artifacts, explain)
+            if explanation is not None:
+                explained[record.adapter] = explanation
+                newcomers.append(record.name)
+    return replace(built, newcomers=tuple(newcomers))
 
 
-def _build(setup: PoolSetup, adapters: Mapping[str, Path], device: str, on_progress: Progress | None) -> BuiltSpace:
-    """A space over adapters, by texts or by pictures."""
+def _build(
+    setup: PoolSetup, adapters: Mapping[str, Path], device: str, on_progress: Progress | None
+) -> tuple[BuiltSpace, Callable[[Path], Explanation]]:
+    """A space over adapters, by texts or by pictures, and what explains others in it."""
     if setup.pictures is not None:
         painter, clip = load_picture_prober(setup, device=device), load_clip(setup, device=device)
         try:
-            return build_space(painter, clip, adapters, most_words=MOST_WORDS_PICTURES, on_progress=on_progress)
+            built = build_space(painter, clip, adapters, most_words=MOST_WORDS_PICTURES, on_progress=on_progress)
         finally:
             if clip.proposer is not None:
                 clip.proposer.close()
+        return built, AdapterExplainer(painter, clip, built.space).explain_adapter
     prober, summarizer = load_prober(setup, device=device), load_summarizer(setup, device=device)
     rewriter: Rewriter = StyleTurns(prober.base, prober.settings, setup.contrasts)
     if setup.rewriter == "summarizer" and isinstance(summarizer, LanguageSummarizer):
         rewriter = InstructRewriter(summarizer.loaded)
-    return build_space(prober, summarizer, adapters, rewriter, exact_words=setup.exact_words, on_progress=on_progress)
+    built = build_space(prober, summarizer, adapters, rewriter, exact_words=setup.exact_words, on_progress=on_progress)
+    return built, AdapterExplainer(prober, summarizer, built.space).explain_adapter

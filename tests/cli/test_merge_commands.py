@@ -116,10 +116,30 @@ def test_a_merge_whose_explanation_is_interrupted_is_gone(
     assert run(*line).code == 0
 
 
-def test_a_model_that_takes_no_part_is_not_chosen_and_the_command_says_so(world: Any, run: Any) -> None:
+def test_a_model_that_takes_no_part_is_not_chosen_and_the_command_says_so(world: Any, run: Any, tmp_path: Path) -> None:
     line = ("select", "--want", wish_for(world.pool, "loud"), "--without", "loud", "--most", "3", "--pool", world.pool)
     done = run(*line, "--json")
     assert {ranked["name"] for ranked in done.document["ranking"]} == {"calm"}
+    own_pool = Path(shutil.copytree(world.pool, tmp_path / "pool"))
+    added = run("pool", "add", world.adapters[2], "--name", "third", "--pool", own_pool)
+    assert added.code == 0, added.err
+    wanted = ("--with", "calm", "--with", "third=0.5", "--without", "loud", "--most", "2")
+    shown = run("select", "--want", wish_for(own_pool, "loud"), *wanted, "--pool", own_pool)
+    command = " ".join(shown.out.split()).partition("xpert merge ")[2]
+    for option in ("--with calm", "--with third=0.5", "--without loud", "--most 2"):
+        assert option in command, shown.out
+
+
+def test_a_persons_word_may_be_wished_away(world: Any, run: Any, tmp_path: Path) -> None:
+    """0 alone leaves the base, and is refused; moved to from a person's own point it is a wish."""
+    alone = run("merge", "--want", "formal=0", "--pool", world.pool, "--out", tmp_path / "alone")
+    assert alone.code == 2 and "cancel each other" in alone.err
+    line = ("--want", "formal=0", "--with", "calm=0.5", "--pool", world.pool, "--json")
+    done = run("merge", "--for", world.data, *line, "--no-explain", "--out", tmp_path / "mine")
+    assert done.code == 0, done.err
+    assert done.document["weights"]["calm"] == 0.5
+    wrong = ("merge", "--for", world.data, "--want", "purple", "--pool", world.pool, "--out", tmp_path / "x")
+    assert "no word 'purple'" in run(*wrong).err
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xpert.testing.tiny_families import tiny_family
+from xpert.testing.tiny_families import tiny_base_of
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     def give(family: str) -> Path:
         if family not in made:
-            made[family] = tiny_family(tmp_path_factory.mktemp("bases") / family, family)
+            made[family] = tiny_base_of(tmp_path_factory.mktemp("bases") / family, family)
         return made[family]
 
     return give

@@ -118,3 +118,27 @@ def test_nothing_planned_and_negative_rounds_are_refused() -> None:
         settle(plan.model_copy(update={"weights": {}}), PERSON, POOL, Drowning())
     with pytest.raises(SettingsError, match="0 or more"):
         settle(plan, PERSON, POOL, Drowning(), rounds=-1)
+
+
+def test_less_of_a_word_that_has_no_contrary_is_settled_by_coordinates() -> None:
+    """No coefficient is negative, so a wish for less of such a word has none, and once ended in ZeroDivisionError."""
+
+    def placed(x: float, y: float) -> Explanation:
+        shown = explained(np.maximum([x, y, 0.0], 0.0))
+        return shown.model_copy(update={"coordinates": (x, y)})
+
+    pool = [
+        record.model_copy(update={"explanation": placed(*place)})
+        for record, place in zip(POOL, ((-1.0, 0.2), (0.0, -1.0)), strict=True)
+    ]
+    wished = placed(-0.8, 0.0)
+    assert not any(wished.coefficients)
+
+    def measure(weights: Mapping[str, float]) -> Explanation:
+        return placed(-weights["bright"], 0.2 * weights["bright"] - 0.5 * weights["golden"])
+
+    plan = combine(wished, pool, cost=0.0)
+    first = settle(plan, wished, pool, measure, wished=True, rounds=0)
+    found = settle(plan, wished, pool, measure, wished=True)
+    assert found.measured.coordinates[0] < -0.5
+    assert found.missing < first.missing

@@ -1,5 +1,7 @@
 """A wish is a point in the space: words alone, or a person's own point moved; what it cannot be is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -119,3 +121,10 @@ def test_a_person_or_a_point_of_another_space_is_refused() -> None:
         wish({"expert": 1.0}, SPACE, strange)
     with pytest.raises(SpaceError, match="9 coordinates"):
         predicted_words([0.0] * 9, SPACE)
+
+
+def test_a_space_without_words_is_told_of() -> None:
+    bare = replace(SPACE, words=(), vectors=np.zeros((0, 12)), axes=None)
+    for wanted in ({}, {"expert": 0.8}):
+        with pytest.raises(SettingsError, match="has no words, so nothing can be wished for"):
+            wish(wanted, bare)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import re
 import shutil
 import struct
 import zipfile
@@ -22,6 +23,7 @@ from safetensors.torch import load, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from xpert.errors import DamagedModelError, MismatchError, MissingModelError
+from xpert.models import lora_settings
 from xpert.models.adapters import ADAPTER_FILES, CARD, CONFIG, WEIGHTS, check_fit, inspect_adapter, merged_parents
 from xpert.models.headers import HEADER_CAP_BYTES, read_header
 from xpert.models.reference import folder_digest, model_digest, tokenizer_digest
@@ -293,6 +295,9 @@ class TestConfiguration:
             ({"alpha_pattern": {"q_proj": "4"}}, "alpha_pattern"),
             ({"rank_pattern": {"q_proj": 0}}, "rank_pattern"),
             ({"rank_pattern": [4]}, "rank_pattern"),
+            ({"rank_pattern": dict.fromkeys(map(str, range(5000)), 4)}, "rank_pattern has 5000 entries, at most 4096"),
+            ({"target_modules": list(map(str, range(5000)))}, "target_modules has 5000 entries"),
+            ({"layers_to_transform": list(range(5000))}, "layers_to_transform has 5000 entries"),
             ({"layers_to_transform": ["0"]}, "layers_to_transform"),
         ],
     )
@@ -498,3 +503,16 @@ def test_a_long_name_of_a_base_neither_fills_nor_steers_the_terminal(adapter: Pa
     with pytest.raises(MismatchError) as told:
         check_fit(inspect_adapter(adapter), tiny_base(tmp_path / "other", seed=9))
     assert "\x1b" not in str(told.value) and len(str(told.value)) < 1000
+
+
+def test_a_long_table_of_ranks_is_compiled_once_and_not_for_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    patterns = {f"layer_{n}": 4 for n in range(2000)}  # more than the 512 that `re` remembers
+    settings = lora_settings.LoraSettings("b", 8, 8.0, ("q",), rank_pattern=patterns)
+    compiled: list[str] = []
+    real = re.compile
+    monkeypatch.setattr(re, "compile", lambda pattern, *flags: compiled.append(pattern) or real(pattern, *flags))
+    monkeypatch.setattr(re, "match", lambda pattern, *_: pytest.fail(f"{pattern} is compiled for a layer"))
+    for n in range(3):
+        assert settings.rank_of(f"model.{n}.other") == 8
+    assert settings.rank_of("model.layer_1999") == 4
+    assert len(compiled) == 2000

@@ -1,5 +1,6 @@
 """Models open, or say what is wrong with them; an adapter goes on and off without a trace."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -231,3 +232,42 @@ def test_a_template_without_system_turns_gets_it_before_the_prompt() -> None:
         + str(tokenizer.chat_template)
     )
     assert render_chat(tokenizer, "Hi", "Be kind.") == "<|bos|><|user|>Be kind.\n\nHi<|end|><|assistant|>"
+
+
+def marked(folder: Path, name: str = "config.json", **changes: object) -> Path:
+    """A folder one of whose files names code, and that code: it leaves a file where it ran."""
+    file = folder / name
+    file.write_text(json.dumps({**(json.loads(file.read_text()) if file.is_file() else {}), **changes}))
+    ran = str(folder / "ran")
+    (folder / "own.py").write_text(f"open({ran!r}, 'w').close()\nclass Own: ...\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("config.json", {"model_type": "strange", "auto_map": {"AutoConfig": "own.Own", "AutoModel": "own.Own"}}),
+        (
+            "tokenizer_config.json",
+            {"tokenizer_class": "OwnTokenizer", "auto_map": {"AutoTokenizer": ["own.Own", None]}},
+        ),
+    ],
+)
+def test_code_that_comes_with_a_model_is_refused_and_nobody_is_asked(
+    file: str, changes: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked whether to run code"))
+    folder = marked(tiny_base(tmp_path / "base"), file, **changes)
+    with pytest.raises(DamagedModelError, match=r"names Python code to run \(auto_map\).*is not run: give a model"):
+        opened(folder)
+    assert not (folder / "ran").exists()
+
+
+def test_a_model_of_a_known_type_opens_without_the_code_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked whether to run code"))
+    code = {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}
+    folder = marked(tiny_base(tmp_path / "base"), auto_map=code)
+    assert type(opened(folder).model).__name__ == "LlamaForCausalLM"
+    assert not (folder / "ran").exists()

@@ -102,6 +102,15 @@ def test_an_index_that_names_other_parts_or_code_is_refused(
         resolve_pipeline(str(_index(folder, **{part: value})))
 
 
+def test_a_part_with_code_of_its_own_is_refused(studio: Studio, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(studio.pipeline, tmp_path / "copy"))
+    file = _index(folder, text_encoder=["transformers", "AutoModel"]) / "text_encoder" / "config.json"
+    strange = {**json.loads(file.read_text()), "model_type": "strange", "auto_map": {"AutoModel": "own.Own"}}
+    file.write_text(json.dumps(strange))
+    with pytest.raises(DamagedModelError, match=r"'strange'.*code that comes with a model is not run"):
+        resolve_pipeline(str(folder))
+
+
 def test_an_index_as_it_is_on_the_hub_passes(studio: Studio, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(studio.pipeline, tmp_path / "copy"))
     checker = ["stable_diffusion", "StableDiffusionSafetyChecker"]

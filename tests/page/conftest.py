@@ -20,7 +20,7 @@ from xpert.models.reference import ModelReference
 from xpert.runtime import train_exported
 from xpert.runtime.serving import PAGE, PageServer
 from xpert.testing import tiny_families
-from xpert.testing.tiny_families import FAMILIES, tiny_family
+from xpert.testing.tiny_families import FAMILIES, tiny_base_of
 from xpert.tuning import TuningSettings, tune
 
 WEB = Path(__file__).parents[2] / "web"
@@ -89,7 +89,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Refer
             threads = torch.get_num_threads()
             torch.set_num_threads(1)  # so small a base waits for the second thread more than it gains
             room = tmp_path_factory.mktemp(family)
-            base, data = tiny_family(room / "base", family), write_data(room / "data.jsonl")
+            base, data = tiny_base_of(room / "base", family), write_data(room / "data.jsonl")
             export(ModelReference(str(base)), room / "export", ExportSettings(rank=4, max_length_tokens=64))
             start, settings = str(room / "export" / "adapter"), TuningSettings(**SETTINGS)
             train, held = split_samples(read_samples(data), validation=SHARE, seed=settings.seed)
@@ -124,7 +124,7 @@ def shallow(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Known]:
             room = tmp_path_factory.mktemp(family)
             with pytest.MonkeyPatch.context() as patched:
                 patched.setitem(tiny_families._SIZES, "num_hidden_layers", 2)
-                base, data = tiny_family(room / "base", family), write_data(room / "data.jsonl")
+                base, data = tiny_base_of(room / "base", family), write_data(room / "data.jsonl")
             export(ModelReference(str(base)), room / "export", ExportSettings(rank=4, max_length_tokens=64))
             train, held = split_samples(read_samples(data), validation=SHARE, seed=SETTINGS["seed"])
             start = ModelReference(str(base), str(room / "export" / "adapter"))

@@ -303,6 +303,33 @@ class TestReindex:
         assert pool.reindex(explain).explained == ("p1",)
         assert [record.name for record in pool.list()] == ["p1"]
 
+    def test_pllm_that_is_removed_before_its_turn(self, pool: Pool, base: Path, adapters: list[Path]) -> None:
+        for number in (0, 1):
+            add(pool, adapters[number], base, f"p{number}")
+
+        def explain(folder: Path) -> Explanation:
+            if "p1" in [record.name for record in pool.list()]:
+                pool.remove("p1")
+            assert (folder / "adapter_config.json").is_file(), "its files are gone"
+            return sample_explanation()
+
+        assert pool.reindex(explain).explained == ("p0",)
+
+    def test_pllm_that_is_removed_while_files_are_verified(
+        self, pool: Pool, base: Path, adapters: list[Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in (0, 1):
+            add(pool, adapters[number], base, f"p{number}")
+        whole = pool.artifacts.verify
+
+        def verify(_: object, digest: str) -> bool:
+            if "p1" in [record.name for record in pool.list()]:
+                pool.remove("p1")
+            return whole(digest)
+
+        monkeypatch.setattr("xpert.pool.artifacts.ArtifactStore.verify", verify)
+        assert pool.reindex(lambda _: sample_explanation()).explained == ("p0",)
+
     def test_files_that_no_row_names_are_swept(self, pool: Pool, base: Path, adapters: list[Path]) -> None:
         record = add(pool, adapters[0], base)
         orphan = pool.artifacts.put(adapters[1], ADAPTER_FILES)

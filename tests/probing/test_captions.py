@@ -1,6 +1,7 @@
 """Captions come from a file, from the base's own list, or from the package."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def test_files_of_three_kinds(tmp_path: Path, name: str, content: str) -> None:
     assert captions_for("no/base", str(tmp_path / name)) == ("a cat", "a dog")
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])
+def test_a_caption_may_hold_what_unicode_calls_a_line_end(tmp_path: Path, name: str) -> None:
+    caption = "a cat\u2028on\x85a mat"
+    line = json.dumps({"text": caption}, ensure_ascii=False) if name == "a.jsonl" else caption
+    (tmp_path / name).write_text(f"{line}\n{line}\n", "utf-8")
+    assert captions_for("no/base", str(tmp_path / name)) == (caption, caption)
+
+
 def test_what_cannot_be_captions_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def file(name: str, content: str) -> str:
         (tmp_path / name).write_text(content)
@@ -41,7 +50,7 @@ def test_what_cannot_be_captions_is_told(tmp_path: Path, monkeypatch: pytest.Mon
 
     with pytest.raises(DataError, match="row 2 has no caption"):
         captions_for("b", file("a.jsonl", '{"text": "a cat"}\n{"other": 1}\n'))
-    with pytest.raises(DataError, match="is not JSON Lines"):
+    with pytest.raises(DataError, match="b.jsonl, row 1: broken JSON"):
         captions_for("b", file("b.jsonl", "nonsense\n"))
     with pytest.raises(DataError, match="holds no captions"):
         captions_for("b", file("c.txt", "\n"))

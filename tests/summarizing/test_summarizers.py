@@ -1,5 +1,7 @@
 """Both summarizers obey one law; the causal LM reads at the right place."""
 
+import json
+import shutil
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -8,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from xpert.errors import ModelError, SettingsError
+from xpert.errors import DamagedModelError, ModelError, SettingsError
 from xpert.models.loading import load_model
 from xpert.models.reference import ModelReference
 from xpert.summarizing.calibration import calibrate, mean_cosine
-from xpert.summarizing.encoder import EncoderSummarizer
+from xpert.summarizing.encoder import EncoderSummarizer, packaged_encoder
 from xpert.summarizing.language import LanguageSummarizer
+from xpert.summarizing.ranking import ranked_words
 from xpert.testing.summarizers import PAIRS, SummarizerContract
 from xpert.testing.tiny import tiny_base
 
@@ -97,6 +100,34 @@ def test_the_encoder_hears_a_joke() -> None:
     assert s.propose(PAIRS[1:2])[0].word == "humorous"
 
 
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("1_Pooling/config.json", {"pooling_mode_cls_token": True}),
+        ("sentence_bert_config.json", {"max_seq_length": 7}),
+        ("modules.json", None),
+        ("tokenizer_config.json", {"do_lower_case": False}),
+        ("tokenizer.json", {"version": "2.0"}),
+    ],
+)
+def test_an_encoder_that_embeds_otherwise_has_another_identity(
+    tmp_path: Path, file: str, changes: dict[str, object] | None
+) -> None:
+    copy = shutil.copytree(packaged_encoder(), tmp_path / "encoder")
+    assert EncoderSummarizer(copy).identity == EncoderSummarizer().identity
+    told = json.loads((copy / file).read_text())
+    (copy / file).write_text(json.dumps(told[:-1] if changes is None else {**told, **changes}))
+    assert EncoderSummarizer(copy).identity != EncoderSummarizer().identity
+
+
+def test_an_encoder_made_of_code_that_comes_with_it_is_refused(tmp_path: Path) -> None:
+    copy = shutil.copytree(packaged_encoder(), tmp_path / "encoder")
+    modules = json.loads((copy / "modules.json").read_text())
+    (copy / "modules.json").write_text(json.dumps([*modules, {"idx": 9, "name": "9", "path": "", "type": "own.Own"}]))
+    with pytest.raises(DamagedModelError, match=r"'own.Own'.*code that comes with a model is not run"):
+        EncoderSummarizer(copy).embed(PAIRS)
+
+
 def test_an_empty_vocabulary_is_refused() -> None:
     with pytest.raises(SettingsError, match="vocabulary is empty"):
         EncoderSummarizer(vocabulary=())
@@ -109,3 +140,11 @@ def test_a_state_that_is_not_finite_names_what_every_command_can_do(
     monkeypatch.setattr(LanguageSummarizer, "_last", lambda self, **_: np.full((1, self.width), np.nan))
     with pytest.raises(ModelError, match=r"not finite.*: use another device, such as cpu, or another summarizer"):
         s.embed(PAIRS[:1])
+
+
+def test_a_word_without_a_direction_is_ranked_and_spoils_no_other() -> None:
+    vectors = np.array([[1.0, 0.0], [0.0, 0.0], [-1.0, 0.0]])
+    found = ranked_words(np.array([2.0, 0.0]), ("near", "empty", "far"), vectors, 3)
+    assert [proposal.word for proposal in found] == ["near", "empty", "far"]
+    assert sum(proposal.probability for proposal in found) == pytest.approx(1)
+    assert len(ranked_words(np.zeros(2), ("near", "far"), vectors[::2], 1)) == 1

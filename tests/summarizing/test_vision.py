@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from xpert.errors import DamagedModelError, DataError, MissingModelError, SettingsError, SpaceError
+from xpert.errors import DamagedModelError, DataError, MissingModelError, SettingsError
 from xpert.records import PicturePair
 from xpert.summarizing.vision import VisionModel, read_picture
 from xpert.testing.tiny import tiny_base
@@ -176,12 +177,11 @@ def test_a_spoilt_folder(
         VisionModel(copy, device="cpu").propose(pairs)
 
 
-def test_no_usable_word_names_what_was_answered(
+def test_no_usable_word_is_no_proposal_as_with_language_models(
     model: VisionModel, pairs: list[PicturePair], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(VisionModel, "_ask", lambda self, asked, most: [("I cannot tell.", True)] * len(asked))
-    with pytest.raises(SpaceError, match="'I cannot tell.'"):
-        model.propose(pairs)
+    assert model.propose(pairs) == []
 
 
 def test_an_answer_that_was_cut_off_loses_its_half_word(
@@ -213,3 +213,30 @@ def test_values_that_cannot_be_used(folder: Path, model: VisionModel) -> None:
         VisionModel(folder, device="warp")
     with pytest.raises(SettingsError, match="no pair"):
         model.propose([])
+
+
+def test_code_that_comes_with_a_model_is_refused_and_nobody_is_asked(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked whether to run code"))
+    shutil.copytree(folder, tmp_path / "strange")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "strange", "auto_map": {"AutoConfig": "own.Own"}}
+    (tmp_path / "strange" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DamagedModelError, match=r"'strange'.*code that comes with a model is not run"):
+        VisionModel(tmp_path / "strange", device="cpu")
+
+
+def test_a_processor_with_code_of_its_own_is_refused_and_nobody_is_asked(
+    folder: Path, tmp_path: Path, pairs: list[PicturePair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked whether to run code"))
+    strange = shutil.copytree(folder, tmp_path / "strange")
+    ran = str(strange / "ran")
+    (strange / "own.py").write_text(f"open({ran!r}, 'w').close()\nclass Own: ...\n")
+    file = next(file for file in strange.glob("*processor_config.json"))
+    stated = {**json.loads(file.read_text()), "processor_class": "Own", "auto_map": {"AutoProcessor": "own.Own"}}
+    file.write_text(json.dumps(stated))
+    with contextlib.suppress(DamagedModelError):
+        VisionModel(strange, device="cpu").propose(pairs[:1])
+    assert not Path(ran).exists()

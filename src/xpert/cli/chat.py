@@ -15,6 +15,7 @@ from xpert.cli.options import Base, Device, Json, Pool, Quiet
 if TYPE_CHECKING:
     from xpert.cli.terminal import Terminal
     from xpert.models.loading import LoadedModel
+    from xpert.models.reference import ModelReference
 
 
 def chat(
@@ -45,32 +46,36 @@ def chat(
     from xpert.cli.terminal import Terminal
 
     terminal = Terminal(json, quiet)
-    name, folder, model = _named(adapter, from_pool, pool, base)
+    name, folder, reference = _named(adapter, from_pool, pool, base)
     live = not prompt and not json and sys.stdin.isatty()
     asked = _typed() if live else iter(prompt or _lines())
-    with _both(terminal, model, folder, device) as loaded:
+    with _both(terminal, reference, folder, device) as loaded:
         rows = []
         for text in asked:
             with terminal.progress():
                 plain, own = _answers(loaded, text, max_new_tokens, seed)
             _show(terminal, text, name, plain, own)
             rows.append({"prompt": text, "base": plain, "personalized": own})
-    terminal.emit({"base": model, "adapter": str(folder), "answers": rows})
+    terminal.emit({"base": reference.model, "adapter": str(folder), "answers": rows})
 
 
-def _named(adapter: Path | None, from_pool: str | None, pool: Path | None, base: str | None) -> tuple[str, Path, str]:
+def _named(
+    adapter: Path | None, from_pool: str | None, pool: Path | None, base: str | None
+) -> tuple[str, Path, ModelReference]:
     """Name for people, adapter folder and base."""
     from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_of, base_under, reading
     from xpert.errors import SettingsError
+    from xpert.models.reference import ModelReference
 
     if (adapter is None) == (from_pool is None):
         raise SettingsError("a personalized model is needed: give either --adapter FOLDER or --from-pool NAME")
     if adapter is not None:
         folder = adapter_folder(adapter)
-        return folder.name, folder, base or base_under(folder)
+        return folder.name, folder, ModelReference(base or base_under(folder))
     assert from_pool is not None
     with reading(pool) as opened:
-        return from_pool, opened.adapter_path(from_pool), base or base_of(opened, from_pool) or PACKAGED_BASE
+        named = base_of(opened, from_pool) if base is None else ModelReference(base)
+        return from_pool, opened.adapter_path(from_pool), named or ModelReference(PACKAGED_BASE)
 
 
 def _typed() -> Iterator[str]:
@@ -97,13 +102,12 @@ def _lines() -> list[str]:
 
 
 @contextmanager
-def _both(terminal: Terminal, model: str, adapter: Path, device: str) -> Iterator[LoadedModel]:
+def _both(terminal: Terminal, reference: ModelReference, adapter: Path, device: str) -> Iterator[LoadedModel]:
     """The base with the adapter on it, loaded once."""
     with terminal.progress():
         from xpert.models.loading import adapted, load_model
-        from xpert.models.reference import ModelReference
 
-        base = load_model(ModelReference(model), device=device)
+        base = load_model(reference, device=device)
     with adapted(base, adapter) as loaded:
         yield loaded
 

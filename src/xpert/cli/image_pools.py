@@ -85,7 +85,8 @@ def picture_setup(pool: Pool, base: str | None, options: PictureOptions) -> Pool
     assert pool.folder is not None
     known = read_setup(pool.folder) if has_space(pool) else None
     old = known.pictures if known else None
-    model = lasting_name(base) if base is not None else known.base if known else base_of(pool)
+    named = base_of(pool)
+    model = lasting_name(base) if base is not None else named.model if named else None
     reader = lasting_name(options.clip) if options.clip is not None else known.summarizer if known else None
     if model is None or reader is None:
         raise SettingsError("this pool of image models has no space yet: give --base PIPELINE and --clip MODEL")

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,19 +108,20 @@ def start_reference(
     """
     from xpert.models.reference import ModelReference
 
+    packaged = ModelReference(PACKAGED_PIPELINE)
     if start_from is not None and from_pool is not None:
         raise SettingsError("--from and --from-pool name two starts: give one of them")
     if from_pool is not None:
         with reading(image_pool(pool)) as opened:
-            model = base or base_of(opened, from_pool) or PACKAGED_PIPELINE
-            return ModelReference(model, str(opened.adapter_path(from_pool)))
+            named = base_of(opened, from_pool) if base is None else ModelReference(base)
+            return replace(named or packaged, adapter=str(opened.adapter_path(from_pool)))
     adapter = None
     if start_from is not None:
         folder = image_adapter_folder(start_from)
         base, adapter = base or image_base_under(folder), str(folder)
     if base is None and pool is not None:
         with reading(image_pool(pool)) as opened:
-            base = base_of(opened)
+            return replace(base_of(opened) or packaged, adapter=adapter)
     return ModelReference(base or PACKAGED_PIPELINE, adapter)
 
 

@@ -1,6 +1,6 @@
 """What `xpert merge` and `xpert image merge` are told: models with weights, words with numbers.
 
-Knows names, numbers and folders; loads no model.
+Knows names, numbers and folders; loads no model, and asks the explainer that it is given.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Family:
     Args:
         is_model: whether a folder holds one.
         base_under: the base that such a folder says it belongs to, None where it does not say.
-        resolve: name of a base -> its folder.
+        resolve: name and revision of a base -> its folder.
     """
 
     is_model: Callable[[Path], bool]
     base_under: Callable[[Path], str | None]
-    resolve: Callable[[str], Path]
+    resolve: Callable[[str, str | None], Path]
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,14 @@ class Asked:
         Raises:
             SettingsError: one is not.
         """
-        from xpert.merging.wishes import wish
+        from xpert.merging.wishes import check_words, wish
 
-        point = wish(self.wanted or {space.words[0]: 1.0}, space)
-        self.plan(point, pool)
+        if self.wanted:
+            check_words(self.wanted, space)
+        if self.samples is None:
+            self.plan(wish(self.wanted, space), pool)
+        elif space.words:  # a person's point is not known yet; any other tells whether the models are
+            self.plan(wish({space.words[0]: 1.0}, space), pool)
 
 
 def given_plan(
@@ -165,7 +169,7 @@ def given_plan(
         SettingsError: a weight that is no number, a model that is given twice, or a name that is a folder too.
         PoolError: no such pool, or no such model in it.
     """
-    from xpert.models.reference import public_name
+    from xpert.models.reference import ModelReference, public_name
 
     weights: dict[str, float] = {}
     for text in parents:
@@ -179,9 +183,10 @@ def given_plan(
         from_pool = [name for name in weights if name in known]
         if base is None and not from_pool and not pool_given:
             base = next((named for folder in folders.values() if (named := family.base_under(folder))), None)
-        if base is None and (from_pool or pool_given):
-            base = base_of(opened, *from_pool[:1])
-    if base is None:
+        reference = None if base is None else ModelReference(base)
+        if reference is None and (from_pool or pool_given):
+            reference = base_of(opened, *from_pool[:1])
+    if reference is None:
         raise SettingsError("nothing says what the base of these models is: give --base")
     planned: dict[str, tuple[Path, float]] = {}
     for name, folder in folders.items():
@@ -190,7 +195,8 @@ def given_plan(
             raise SettingsError(f"{name!r} and {twin!r} are one model: write it once, with one weight")
         called = name if name in known else _free_name(folder.resolve().name, {*planned, *from_pool})
         planned[called] = folder, weights[name]
-    return MergePlan(planned, base, family.resolve(base), public_name(base), known=len(from_pool) == len(weights))
+    folder, shown = family.resolve(reference.model, reference.revision), public_name(reference.model)
+    return MergePlan(planned, reference.model, folder, shown, known=len(from_pool) == len(weights))
 
 
 def wanted_words(text: str) -> dict[str, float]:
@@ -250,10 +256,10 @@ def pool_base(opened: Pool, place: Path) -> str:
     Raises:
         PoolError: the pool is empty.
     """
-    name = base_of(opened)
-    if name is None or not opened.list():
+    reference = base_of(opened)
+    if reference is None or not opened.list():
         raise PoolError(f"pool {place} is empty: add models with `xpert pool add`")
-    return name
+    return reference.model
 
 
 def _parent(name: str, opened: Pool, known: set[str], family: Family) -> Path:

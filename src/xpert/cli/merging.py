@@ -208,13 +208,16 @@ def _given(
     from xpert.models.reference import model_digest, resolve_folder
     from xpert.opening import open_explainer
     from xpert.pool.setup import SPACE_FILE
+    from xpert.pool.switching import current
     from xpert.space.storing import load_space
 
     place = pool_folder(pool)
     refuse_image_pool(place)
     family = Family(is_merge_parent, merge_base_under, resolve_folder)
     plan = given_plan(parents, place, family, base, pool_given=pool is not None)
-    ours = (place / SPACE_FILE).is_file() and load_space(place / SPACE_FILE).base == model_digest(plan.folder)
+    ours = (current(place) / SPACE_FILE).is_file() and load_space(current(place) / SPACE_FILE).base == model_digest(
+        plan.folder
+    )
     explainer = open_explainer(place, device=device) if explain and ours else None
     done = merge_models(
         plan.parents, plan.folder, out, base_name=plan.base_name, on_progress=on_progress, **vars(settings)

@@ -44,6 +44,7 @@ def create(
     from xpert.errors import DuplicateError
     from xpert.pool import open_pool
     from xpert.pool.setup import SETUP_FILE, SPACE_FILE, is_unfinished, read_setup, write_setup
+    from xpert.pool.switching import current
     from xpert.space.storing import load_space, save_space
 
     folder = folder.expanduser()
@@ -53,7 +54,7 @@ def create(
     base: str | None = None
     if like != "none":
         model = _LIKE.get(like) or pool_folder(Path(like))
-        setup, space = read_setup(model), load_space(model / SPACE_FILE)
+        setup, space = read_setup(model), load_space(current(model) / SPACE_FILE)
         save_space(space, folder / SPACE_FILE)
         write_setup(folder, setup)
         words, base = space.words, setup.base
@@ -87,19 +88,20 @@ def add(
     from xpert.cli.terminal import Terminal
     from xpert.errors import SettingsError
     from xpert.models.image_adapters import is_image_adapter
+    from xpert.models.reference import ModelReference
 
     terminal, folder = Terminal(json, quiet), adapter_folder(adapter)
     pictures = is_image_adapter(folder)
     with writing(pool) as opened, terminal.progress(pictures=pictures) as progress:
-        model = base or base_of(opened)
-        if model is None:
+        reference = ModelReference(base) if base is not None else base_of(opened)
+        if reference is None:
             raise SettingsError("this pool does not know its base yet: give --base MODEL")
         check_space_base(opened, base, folder)
         explain = _explaining(opened, device, progress) if has_space(opened) else None
         record = opened.add(
             folder,
-            base_folder=base_folder(model, folder),
-            base_name=lasting_name(model),
+            base_folder=base_folder(reference, folder),
+            base_name=lasting_name(reference.model),
             name=name,
             explain=explain,
             note=note,
@@ -255,11 +257,19 @@ def reindex(
     cosine = built.calibration.cosine_held_out if built.calibration else None
     words = list(built.space.words)
     terminal.emit(
-        {"words": words, "exact_words": list(built.exact_words), "fast_path_cosine": cosine, "records": records}
+        {
+            "words": words,
+            "exact_words": list(built.exact_words),
+            "fast_path_cosine": cosine,
+            "newcomers": list(built.newcomers),
+            "records": records,
+        }
     )
     if not json:
         from xpert.reporting.bars import pool_view
 
+        if built.newcomers:
+            terminal.note(f"added meanwhile, explained too, with no say in the words: {', '.join(built.newcomers)}")
         terminal.show(f"words: {', '.join(words)}", "", pool_view(records))
 
 
@@ -292,7 +302,10 @@ def _setup(
     if summarizer is not None and encoder is not None:
         raise SettingsError("--summarizer and --encoder name two readers of texts: give one of them")
     assert pool.folder is not None
-    known: dict[str, Any] = read_setup(pool.folder).model_dump() if has_space(pool) else {"base": base_of(pool)}
+    named = base_of(pool)
+    known: dict[str, Any] = {"base": named.model if named else None}
+    if has_space(pool):
+        known = read_setup(pool.folder).model_dump()
     if base is not None:
         known |= {"base": lasting_name(base), "base_revision": None}
     if summarizer is not None:

@@ -21,6 +21,7 @@ from xpert.embedded import (
 from xpert.errors import MismatchError, PoolError, SettingsError
 
 if TYPE_CHECKING:
+    from xpert.models.reference import ModelReference
     from xpert.pool import Pool
     from xpert.records import Sample
     from xpert.space.basis import Space
@@ -95,7 +96,7 @@ def adapter_folder(folder: Path) -> Path:
     return folder
 
 
-def base_folder(model: str, adapter: Path) -> Path:
+def base_folder(base: ModelReference, adapter: Path) -> Path:
     """The folder of a base: a pipeline where the adapter is one of a pipeline, else a language model.
 
     Raises:
@@ -105,7 +106,8 @@ def base_folder(model: str, adapter: Path) -> Path:
     from xpert.models.pipelines import resolve_pipeline
     from xpert.models.reference import resolve_folder
 
-    return resolve_pipeline(model) if is_image_adapter(adapter) else resolve_folder(model)
+    resolve = resolve_pipeline if is_image_adapter(adapter) else resolve_folder
+    return resolve(base.model, base.revision)
 
 
 def kind_of(target: str, pool: Path | None, columns: Mapping[str, Any]) -> Kind:
@@ -173,14 +175,19 @@ def base_under(adapter: Path) -> str:
     return facts.base_name or PACKAGED_BASE
 
 
-def base_of(pool: Pool, name: str | None = None) -> str | None:
-    """The base that a pool is for: by its setup, else by the record of `name` or the first; None where nothing says."""
+def base_of(pool: Pool, name: str | None = None) -> ModelReference | None:
+    """The base that a pool is for, in its revision: by its setup, else by the record of `name` or the first.
+
+    None where nothing says.
+    """
+    from xpert.models.reference import ModelReference
     from xpert.pool.setup import SETUP_FILE, read_setup
 
     if pool.folder is not None and (pool.folder / SETUP_FILE).is_file():
-        return read_setup(pool.folder).base
+        setup = read_setup(pool.folder)
+        return ModelReference(setup.base, revision=setup.base_revision)
     records = [pool.get(name)] if name is not None else pool.list()[:1]
-    return records[0].base_name if records else None
+    return ModelReference(records[0].base_name) if records else None
 
 
 def check_space_base(pool: Pool, base: str | None, adapter: Path) -> None:
@@ -193,7 +200,7 @@ def check_space_base(pool: Pool, base: str | None, adapter: Path) -> None:
     from xpert.models.adapters import inspect_adapter
     from xpert.models.image_adapters import inspect_image_adapter, is_image_adapter
     from xpert.models.pipelines import pipeline_digest
-    from xpert.models.reference import model_digest
+    from xpert.models.reference import ModelReference, model_digest
     from xpert.pool.setup import SETUP_FILE, SPACE_FILE, read_setup
     from xpert.space.storing import load_space
 
@@ -207,7 +214,7 @@ def check_space_base(pool: Pool, base: str | None, adapter: Path) -> None:
         facts = inspect_adapter(adapter)
         found, said = facts.base_digest, facts.base_name
     if found is None and base is not None:
-        folder = base_folder(base, adapter)
+        folder = base_folder(ModelReference(base), adapter)
         found = pipeline_digest(folder) if pictures else model_digest(folder)
     if found is not None and found != wanted:
         raise MismatchError(
@@ -226,11 +233,12 @@ def wish_space(place: Path) -> Space:
         SettingsError: it is a pool of image models.
     """
     from xpert.pool.setup import SPACE_FILE, read_setup
+    from xpert.pool.switching import current
     from xpert.space.storing import load_space
 
     refuse_image_pool(place)
     read_setup(place)
-    return load_space(place / SPACE_FILE)
+    return load_space(current(place) / SPACE_FILE)
 
 
 def refuse_image_pool(place: Path) -> None:

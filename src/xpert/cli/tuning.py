@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -164,8 +164,8 @@ def _reference(base: str | None, start_from: Path | None, from_pool: str | None,
         raise SettingsError("--from and --from-pool name two starts: give one of them")
     if from_pool is not None:
         with reading(pool) as opened:
-            adapter = str(opened.adapter_path(from_pool))
-            return ModelReference(base or base_of(opened, from_pool) or PACKAGED_BASE, adapter)
+            named = base_of(opened, from_pool) if base is None else ModelReference(base)
+            return replace(named or ModelReference(PACKAGED_BASE), adapter=str(opened.adapter_path(from_pool)))
     if start_from is not None:
         folder = adapter_folder(start_from)
         return ModelReference(base or base_under(folder), str(folder))

@@ -1,1 +1,1 @@
-"""The device's story: personal data stays here, only the chosen pLLM is fetched."""
+"""The device's story: personal data stays here; a start is chosen from a pool, or merged, and tuned from there."""

@@ -111,7 +111,7 @@ def write_merge(
     how = vars(settings or MergeSettings())
     called = public_name(next(record.base_name for record in pool.list() if record.name in weights))
     if isinstance(explainer, PictureExplainer):
-        base = resolve_pipeline(explainer.prober.base.model)
+        base = resolve_pipeline(explainer.prober.base.model, explainer.prober.base.revision)
         return merge_image_adapters(parents, base, out, base_name=called, on_progress=on_progress, **how)
     return merge_models(parents, explainer.prober.base.folder, out, base_name=called, on_progress=on_progress, **how)
 

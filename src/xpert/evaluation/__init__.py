@@ -1,1 +1,1 @@
-"""Measuring the method: the demo, and what the benchmarks share."""
+"""The demos: a sample person through the whole method, with texts and with pictures."""

@@ -9,15 +9,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from xpert.errors import DamagedModelError
 from xpert.merging.cards import Merged, merged_card
 from xpert.merging.lora import Lora, LoraParent, merge_loras
 from xpert.merging.methods import Recipe
 from xpert.merging.parents import check_distinct, check_rank, check_sum, check_weights
-from xpert.merging.stored import unreadable
+from xpert.merging.stored import read_layers
 from xpert.models.adapters import (
     CARD,
     WEIGHTS,
@@ -99,19 +97,8 @@ def read_lora(facts: AdapterFacts) -> Lora:
     Raises:
         MissingModelError, DamagedModelError: it changed since then, and cannot be read any more.
     """
-    file = facts.folder / WEIGHTS
-    try:
-        tensors = load_file(file)
-    except OSError as error:
-        raise unreadable(file, error) from error
-    except SafetensorError as error:
-        raise DamagedModelError(f"{file} cannot be read ({error}): download or save it again") from error
-    sides: dict[str, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        key = adapter_key(name)
-        assert key is not None  # inspected
-        sides.setdefault(key[0], {})[key[1]] = tensor.to(torch.float32)
-    return Lora({layer: (ab["A"], ab["B"] * facts.settings.scale_of(layer)) for layer, ab in sides.items()})
+    layers = read_layers(facts.folder / WEIGHTS, adapter_key).items()
+    return Lora({layer: (a.float(), b.float() * facts.settings.scale_of(layer)) for layer, (a, b) in layers})
 
 
 def _named_tensors(lora: Lora, layers: Mapping[str, BaseLayer]) -> dict[str, torch.Tensor]:

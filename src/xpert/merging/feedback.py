@@ -6,7 +6,8 @@ its explanation says what the person's does:
 
     a' = argmin ||J a' - (J a + su - s(a))||, within the bounds of the plan.
 
-s are the coefficients of the words, those of two contraries as one number with a sign. A wish may lie farther than any
+s are the coefficients of the words, those of two contraries as one number with a sign; where the person's are all 0, as
+of a wish for less of a word that has no contrary, s are the coordinates. A wish may lie farther than any
 sum of models, so of a wish only the kind is sought: su is made as long as s(a) reaches in its direction. J (words,
 models) are at first the models' own; after every measurement it learns what the step really did (Broyden, A class of
 methods for solving nonlinear simultaneous equations, Mathematics of Computation 19, 1965). Of all that was measured,
@@ -31,6 +32,9 @@ from xpert.space.distance import gap
 ROUNDS = 2
 Opposites = Sequence[tuple[int, int]]
 Measure = Callable[[Mapping[str, float]], Explanation]
+View = Callable[[Explanation], FloatArray]
+NOTHING = 1e-6
+"""Shorter is no direction."""
 
 
 def settle(
@@ -66,23 +70,24 @@ def settle(
         raise SettingsError("nothing is planned to be merged: start from the base")
     if rounds < 0:
         raise SettingsError(f"{rounds} corrections cannot be made: give 0 or more")
-    names, own = list(plan.weights), _signed(person, opposites)
-    words = {r.name: _signed(r.explanation, opposites) for r in candidates if r.explanation is not None}
+    view = _view(person, opposites)
+    names, own = list(plan.weights), view(person)
+    words = {r.name: view(r.explanation) for r in candidates if r.name in plan.weights and r.explanation is not None}
     slope, weights = np.array([words[name] for name in names]).T, np.array(list(plan.weights.values()))
     limits = np.maximum(MOST_WEIGHT, weights)
     free = np.array([(fixed or {}).get(name) is None for name in names])
-    best = found = _measured(plan, person, measure, opposites)
+    best = found = _measured(plan, person, measure, view)
     for _ in range(rounds):
-        here = _signed(found.measured, opposites)
-        aim = own * max(0.0, float(own @ here) / float(own @ own)) if wished else own
+        here = view(found.measured)
+        aim = _aim(own, here) if wished else own
         step = np.zeros_like(weights)
         step[free] = _corrected(slope[:, free], weights[free], aim - here, limits[free]) - weights[free]
         if np.abs(step).max(initial=0.0) < 1e-3:
             break
         weights = weights + step
         plan = combine_at(dict(zip(names, map(float, weights), strict=True)), person, candidates)
-        found = _measured(plan, person, measure, opposites)
-        change = _signed(found.measured, opposites) - here
+        found = _measured(plan, person, measure, view)
+        change = view(found.measured) - here
         best = min(best, found, key=lambda one: one.missing)
         slope = slope + np.outer(change - slope @ step, step) / (step @ step)
     return best
@@ -106,13 +111,13 @@ def measure_in_folder(
     return measure
 
 
-def _measured(plan: Combination, person: Explanation, measure: Measure, opposites: Opposites) -> MeasuredCombination:
+def _measured(plan: Combination, person: Explanation, measure: Measure, view: View) -> MeasuredCombination:
     measured, own = measure(plan.weights), np.asarray(person.position)
     return MeasuredCombination(
         plan=plan,
         measured=measured,
         distance=gap(own, np.asarray(measured.position)[: len(own)]),
-        missing=_missing(_signed(person, opposites), _signed(measured, opposites), person.noise),
+        missing=_missing(view(person), view(measured), person.noise),
     )
 
 
@@ -128,6 +133,23 @@ def _corrected(slope: FloatArray, weights: FloatArray, missing: FloatArray, limi
     aim = slope @ weights + missing
     solved: FloatArray = lsq_linear(slope, aim, bounds=(LEAST_WEIGHT, limits), method="bvls").x
     return solved
+
+
+def _aim(own: FloatArray, here: FloatArray) -> FloatArray:
+    """What a wish is taken for: its direction, as far as `here` reaches in it."""
+    length = float(own @ own)
+    return own * max(0.0, float(own @ here) / length) if length > 0 else here
+
+
+def _view(person: Explanation, opposites: Opposites) -> View:
+    """What models are compared by: signed words; coordinates where those of the person are all 0.
+
+    Less of a word that has no contrary is such a point: a coefficient is never negative.
+    """
+    if np.linalg.norm(_signed(person, opposites)) >= NOTHING:
+        return lambda explanation: _signed(explanation, opposites)
+    count = len(person.position)
+    return lambda explanation: np.asarray(explanation.position, dtype=np.float64)[:count]
 
 
 def _signed(explanation: Explanation, opposites: Opposites) -> FloatArray:

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from xpert.errors import DamagedModelError, MissingModelError, SettingsError
 from xpert.merging.cards import Kind, Merged, merged_card
 from xpert.merging.lora import Lora, LoraParent, merge_loras
 from xpert.merging.methods import Recipe
 from xpert.merging.parents import check_distinct, check_rank, check_sum, check_weights
-from xpert.merging.stored import Shapes, open_stored, unreadable
+from xpert.merging.stored import Shapes, open_stored, read_layers, unreadable
 from xpert.merging.streaming import write_streamed
 from xpert.merging.sums import SumParent, summed
 from xpert.models.adapters import CARD
@@ -134,18 +133,7 @@ def read_image_lora(facts: ImageAdapterFacts) -> Lora:
     Raises:
         MissingModelError, DamagedModelError: it changed since then, and cannot be read any more.
     """
-    sides: dict[str, dict[str, torch.Tensor]] = {}
-    try:
-        tensors = load_file(facts.weights)
-    except OSError as error:
-        raise unreadable(facts.weights, error) from error
-    except SafetensorError as error:
-        raise DamagedModelError(f"{facts.weights} cannot be read ({error}): download or save it again") from error
-    for name, tensor in tensors.items():
-        key = lora_key(name)
-        assert key is not None  # inspected
-        sides.setdefault(key[0], {})[key[1]] = tensor
-    return Lora({layer: (found["A"], found["B"]) for layer, found in sides.items()}, facts.scale)
+    return Lora(read_layers(facts.weights, lora_key), facts.scale)
 
 
 def _unet(found: _Found, base: Path) -> tuple[_Writer, Merged]:

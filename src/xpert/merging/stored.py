@@ -6,12 +6,14 @@ shorter meanwhile is an error, not a crash.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from xpert.errors import DamagedModelError, MissingModelError
 from xpert.models.headers import TensorEntry, check_finite, read_header
@@ -79,3 +81,29 @@ def open_stored(files: Iterable[Path], *, finite: bool = True) -> Stored:
 def unreadable(file: Path, error: OSError) -> MissingModelError:
     """The error of a file that the system does not give."""
     return MissingModelError(f"{file} cannot be read ({error.strerror or error}): check path and rights")
+
+
+def read_layers(
+    file: Path, key_of: Callable[[str], tuple[str, str] | None]
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Layer -> A and B of a LoRA that was inspected.
+
+    Args:
+        file: of its tensors.
+        key_of: name of a tensor -> its layer, and "A" or "B".
+
+    Raises:
+        MissingModelError, DamagedModelError: it changed since then, and cannot be read any more.
+    """
+    try:
+        tensors = load_file(file)
+    except OSError as error:
+        raise unreadable(file, error) from error
+    except SafetensorError as error:
+        raise DamagedModelError(f"{file} cannot be read ({error}): download or save it again") from error
+    sides: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        key = key_of(name)
+        assert key is not None  # inspected
+        sides.setdefault(key[0], {})[key[1]] = tensor
+    return {layer: (found["A"], found["B"]) for layer, found in sides.items()}

@@ -39,7 +39,7 @@ def wish(wanted: Mapping[str, float], space: Space, person: Explanation | None =
         SettingsError: no word, an unknown one, a number that is not within -3 and 3, or words that cancel each other.
         SpaceError: the person is explained in another space.
     """
-    _check(wanted, space)
+    check_words(wanted, space)
     places = space.word_places
     if person is None:
         count = space.word_axes
@@ -137,7 +137,16 @@ def _aims(wanted: Mapping[str, float], space: Space) -> dict[str, float]:
     return {**wanted, **idle}
 
 
-def _check(wanted: Mapping[str, float], space: Space) -> None:
+def check_words(wanted: Mapping[str, float], space: Space) -> None:
+    """See that words are the space's and numbers within their range, whoever's point they will move.
+
+    Raises:
+        SettingsError: they are not.
+    """
+    if not space.words:
+        raise SettingsError(
+            "the pool's space has no words, so nothing can be wished for: build another one with `xpert pool reindex`"
+        )
     if not wanted:
         raise SettingsError(f"nothing is wished for: give words such as {space.words[0]}=0.8")
     for word, weight in wanted.items():

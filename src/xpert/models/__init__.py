@@ -1,1 +1,1 @@
-"""Loading and running language models: references, digests, adapters, generation."""
+"""Language models and diffusion pipelines: references, digests, adapters, loading, generation."""

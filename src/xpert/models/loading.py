@@ -18,6 +18,7 @@ from xpert.errors import DamagedModelError, MissingModelError, SettingsError
 from xpert.models.adapters import check_fit, inspect_adapter
 from xpert.models.headers import strict_json
 from xpert.models.reference import ModelReference, model_digest, resolve_folder, tokenizer_digest
+from xpert.models.remote_code import refuse_code
 from xpert.models.whole_models import check_whole_fit, inspect_whole_model, is_whole_model
 
 
@@ -77,20 +78,25 @@ def load_model(
 
     Raises:
         MissingModelError: no such model or adapter.
-        DamagedModelError: a file cannot be read, lacks tensors of the model or holds NaN.
+        DamagedModelError: a file cannot be read, lacks tensors of the model, holds NaN or needs code of its own.
         MismatchError: the adapter belongs to another base.
         SettingsError: no such device here.
     """
     folder = resolve_folder(reference.model, reference.revision)
     digest = model_digest(folder)
+    refuse_code(folder)
     chosen = choose_device(device)
     if reference.adapter is not None:
         check_fit(inspect_adapter(Path(reference.adapter)), folder)
     strict_json((folder / "config.json").read_bytes(), str(folder / "config.json"))
     try:
-        tokenizer = like.tokenizer if like else AutoTokenizer.from_pretrained(folder, padding_side="left")
+        tokenizer = like.tokenizer if like else _read_tokenizer(folder)
         read: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=choose_dtype(chosen, dtype), use_safetensors=True, output_loading_info=True
+            folder,
+            dtype=choose_dtype(chosen, dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
     except OSError as error:
         raise MissingModelError(f"model folder {folder} is not complete: {error}") from error
@@ -119,6 +125,10 @@ def check_weights(model: Any, missing: Collection[str], folder: Path) -> None:
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise DamagedModelError(f"model folder {folder}: {name} holds NaN or infinite numbers: download it again")
+
+
+def _read_tokenizer(folder: Path) -> Any:
+    return AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=False)
 
 
 def _attach(model: Any, adapter: Path) -> Any:

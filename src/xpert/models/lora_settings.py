@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,9 @@ from xpert.models.headers import strict_json
 
 CONFIG_CAP_BYTES = 2**20
 """Largest configuration or card that is read; usual ones have a few thousand bytes."""
+
+MOST_ENTRIES = 4096
+"""Longest list or table of layers; the largest models have some hundreds of layers."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
 _PLAIN_PATTERN = re.compile(r"\^?[A-Za-z0-9_.\-]{1,256}")
@@ -78,9 +82,15 @@ class LoraSettings:
 _Number = TypeVar("_Number", int, float)
 
 
+@lru_cache(maxsize=2 * MOST_ENTRIES)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """As peft reads it; once, not for every layer."""
+    return re.compile(rf"(.*\.)?({pattern})$")
+
+
 def _by_pattern(patterns: Mapping[str, _Number], module: str, otherwise: _Number) -> _Number:
     for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
+        if _compiled(pattern).match(module):
             return value
     return otherwise
 
@@ -117,14 +127,23 @@ def read_lora_settings(path: Path) -> LoraSettings:
     def refuse(key: str, rule: str) -> DamagedModelError:
         return DamagedModelError(f"{path}: {key} is {_short(config.get(key))}; {rule}")
 
+    def short(key: str, empty: Any) -> Any:
+        given = config.get(key) or empty
+        if isinstance(given, list | dict) and len(given) > MOST_ENTRIES:
+            raise DamagedModelError(
+                f"{path}: {key} has {len(given)} entries, at most {MOST_ENTRIES} are read: name layers by what their "
+                "names have in common"
+            )
+        return given
+
     def names(key: str) -> tuple[str, ...]:
-        given = config.get(key) or []
+        given = short(key, [])
         if not isinstance(given, list) or not all(isinstance(n, str) and _PLAIN_NAME.fullmatch(n) for n in given):
             raise refuse(key, "it must be a list of plain names of layers, no pattern")
         return tuple(sorted(set(given)))
 
     def pattern(key: str) -> dict[str, Any]:
-        given = config.get(key) or {}
+        given = short(key, {})
         plain = isinstance(given, dict) and all(_PLAIN_PATTERN.fullmatch(name) for name in given)
         if not plain or not all(type(value) in (int, float) for value in given.values()):
             raise refuse(key, "it must map plain names of layers to numbers")
@@ -142,7 +161,7 @@ def read_lora_settings(path: Path) -> LoraSettings:
         raise refuse("use_rslora", "it must be true or false")
     if not all(_is_rank(value) for value in ranks.values()):
         raise refuse("rank_pattern", "every rank must be a whole number >= 1")
-    blocks = [blocks] if isinstance(blocks, int) else blocks or []
+    blocks = [blocks] if isinstance(blocks, int) else short("layers_to_transform", [])
     if not isinstance(blocks, list) or not all(type(number) is int for number in blocks):
         raise refuse("layers_to_transform", "it must be a list of whole numbers")
     if not (targets := names("target_modules")):

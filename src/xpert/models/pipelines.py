@@ -13,6 +13,7 @@ from xpert.embedded import EMBEDDED_PIPELINES
 from xpert.errors import DamagedModelError, MissingModelError, ModelError
 from xpert.models.headers import strict_json
 from xpert.models.reference import folder_digest, has_weights, hub_snapshot
+from xpert.models.remote_code import refuse_code
 
 if TYPE_CHECKING:
     import torch
@@ -140,7 +141,8 @@ def check_pipeline(folder: Path) -> str:
             f"{folder} is a {name}{without} (parts: {parts}); known are {' and '.join(PIPELINES)}: give a Stable "
             "Diffusion 1.x, 2.x or XL pipeline"
         )
-    read_index(folder)
+    for part in parts_of(read_index(folder)):
+        refuse_code(folder / part)
     for part in ("unet", "vae", "text_encoder"):
         if not any((folder / part).glob("*.safetensors")):
             raise MissingModelError(
@@ -176,7 +178,12 @@ def read_pipeline(folder: Path, dtype: torch.dtype, **parts: Any) -> Any:
         unused["requires_safety_checker"] = False
     try:
         pipeline = pipeline_class(folder).from_pretrained(
-            str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, **{**unused, **parts}
+            str(folder),
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            **{**unused, **parts},
         )
     except Exception as error:  # damage shows as many things: SafetensorError, RuntimeError on shapes, OSError
         raise DamagedModelError(f"pipeline {folder} cannot be read ({error}): download or save it again") from error

@@ -5,7 +5,7 @@ Knows records only; never sees the bytes of an adapter. `xpert.testing.catalogs`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol, TypeAlias
 
 from xpert.errors import DuplicateError, NotInPoolError
@@ -44,6 +44,15 @@ class Catalog(Protocol):
 
         Raises:
             NotInPoolError: no record of this name.
+            StorageError: the storage refused.
+        """
+        ...
+
+    def explain_all(self, explanations: Mapping[str, Explanation]) -> None:
+        """Replace the explanations of several records, and nothing else: of all, or where it raises of none.
+
+        Raises:
+            NotInPoolError: no record of one of the names.
             StorageError: the storage refused.
         """
         ...

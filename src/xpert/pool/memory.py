@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Lock
 
 from xpert.pool.catalog import Records, refuse_duplicate, unknown
@@ -27,6 +28,14 @@ class MemoryCatalog:
             changed = self._row(name).model_copy(update={"explanation": explanation})
             self._rows[name] = changed
             return changed
+
+    def explain_all(self, explanations: Mapping[str, Explanation]) -> None:
+        """Replace the explanations of several records; see `Catalog.explain_all`."""
+        with self._lock:
+            self._rows |= {
+                name: self._row(name).model_copy(update={"explanation": explanation})
+                for name, explanation in explanations.items()
+            }
 
     def get(self, name: str) -> PoolRecord:
         """The record of this name; see `Catalog.get`."""

@@ -17,20 +17,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from xpert.errors import MismatchError, NotInPoolError, PoolError, StorageError
+from xpert.errors import MismatchError, PoolError, StorageError
 from xpert.models.adapters import ADAPTER_FILES, CARD, check_fit, inspect_adapter
 from xpert.models.image_adapters import check_image_fit, inspect_image_adapter
 from xpert.models.pipelines import is_pipeline, pipeline_digest
 from xpert.models.reference import model_digest
 from xpert.pool.artifacts import ArtifactStore
 from xpert.pool.catalog import Catalog, Records, refuse_duplicate
+from xpert.pool.reindexing import ReindexReport, explain_each, sweep
 from xpert.printing import printable
 from xpert.records import Explanation, PoolRecord
 
 CATALOG_FILE = "catalog.sqlite"
 ARTIFACTS_FOLDER = "artifacts"
-SPACE_FOLDER = "space"
-"""Where the basis of the pool lies; written by others, never touched here."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
@@ -94,19 +93,6 @@ def _with_card(facts: _Checked) -> Iterator[tuple[Path, list[str]]]:
                 except OSError:  # Windows lets only some people link
                     shutil.copyfile(file, Path(place) / file.name)
             yield Path(place), [*names, CARD]
-
-
-@dataclass(frozen=True, slots=True)
-class ReindexReport:
-    """What `Pool.reindex` did.
-
-    Attributes:
-        explained: names that have a new explanation.
-        swept: digests of artifacts that no row named; they were deleted.
-    """
-
-    explained: tuple[str, ...]
-    swept: tuple[str, ...]
 
 
 def check_name(name: str) -> None:
@@ -210,10 +196,20 @@ class Pool:
                     "pool of its own for this base"
                 )
 
+    def _refuse_other_space(self, record: PoolRecord) -> None:
+        """An explanation in a space that the pool had: selecting would end in an error for everyone."""
+        spaces = {row.explanation.digests.space for row in self.catalog.list() if row.explanation is not None}
+        if record.explanation is not None and spaces and record.explanation.digests.space not in spaces:
+            raise MismatchError(
+                f"{record.name!r} is explained in space {record.explanation.digests.space[:12]}, the pool's pLLMs in "
+                f"{min(spaces)[:12]}: its space was rebuilt meanwhile; add {record.name!r} again"
+            )
+
     def _publish(self, record: PoolRecord, facts: _Checked) -> None:
         """Bytes, then the row. Checked again under the lock: explaining took time, and others publish too."""
         with self.artifacts.lock(), _with_card(facts) as (folder, files):
             self._refuse(record)
+            self._refuse_other_space(record)
             try:
                 self.artifacts.put(folder, files, expected=facts.digest)
                 self.catalog.add(record)
@@ -293,31 +289,19 @@ class Pool:
             PoolError: the pool is read only.
             StorageError: files of a row are missing or damaged; found before anything is explained.
         """
+        records, swept = self.intact()
+        explained = explain_each(records, self.catalog, self.artifacts, explain, on_progress)
+        return ReindexReport(explained, swept)
+
+    def intact(self) -> tuple[Records, tuple[str, ...]]:
+        """All records, seen to have whole files, and the digests of artifacts that no row named, which it deletes.
+
+        Raises:
+            PoolError: the pool is read only.
+            StorageError: files of a row are missing or damaged.
+        """
         self._must_write("reindex")
-        with self.artifacts.lock():
-            records = self.catalog.list()
-            orphans = sorted(set(self.artifacts.digests()) - {record.adapter for record in records})
-            for digest in orphans:
-                self.artifacts.delete(digest)
-        broken = [record.name for record in records if not self.artifacts.verify(record.adapter)]
-        if broken:
-            raise StorageError(
-                f"files of {', '.join(broken)} are missing or damaged in {self.artifacts.folder}: restore them from a "
-                "copy, or remove these pLLMs and add them again"
-            )
-        explained: list[str] = []
-        for done, record in enumerate(records):
-            if on_progress is not None:
-                on_progress("explain", done, len(records))
-            explanation = explain(self.artifacts.path(record.adapter))
-            try:
-                self.catalog.explain(record.name, explanation)
-            except NotInPoolError:
-                continue
-            explained.append(record.name)
-        if on_progress is not None:
-            on_progress("explain", len(records), len(records))
-        return ReindexReport(tuple(explained), tuple(orphans))
+        return sweep(self.catalog, self.artifacts)
 
     def close(self) -> None:
         """Give back files and connections."""
@@ -340,7 +324,7 @@ class Pool:
 
 
 def open_pool(folder: Path | str, create: bool = True, *, read_only: bool = False) -> Pool:
-    """Open the pool of a folder.
+    """Open the pool of a folder; where a change of its space was killed, that is carried on or taken back.
 
     Args:
         folder: holds `catalog.sqlite`, `artifacts/` and, written by others, `space/`.
@@ -352,10 +336,14 @@ def open_pool(folder: Path | str, create: bool = True, *, read_only: bool = Fals
         StorageError: disk or database refused.
     """
     from xpert.pool.sql import SqlCatalog
+    from xpert.pool.switching import finish
 
     place = Path(folder).expanduser()
     if (read_only or not create) and not (place / CATALOG_FILE).is_file():
         raise PoolError(f"no pool in {place}: it holds no {CATALOG_FILE}; give the folder of a pool, or make one first")
     artifacts = ArtifactStore(place / ARTIFACTS_FOLDER, read_only=read_only)
     catalog = SqlCatalog(place / CATALOG_FILE, read_only=read_only)
-    return Pool(catalog=catalog, artifacts=artifacts, folder=place, read_only=read_only)
+    pool = Pool(catalog=catalog, artifacts=artifacts, folder=place, read_only=read_only)
+    if not read_only:
+        finish(pool)
+    return pool

@@ -69,11 +69,18 @@ class PoolSetup(Record):
 
 
 def read_setup(pool: Path) -> PoolSetup:
-    """The setup of a pool folder.
+    """The setup of a pool folder; where a change of its space was killed, that of the space its rows are in.
 
     Raises:
         PoolError: it has none, or it cannot be read.
     """
+    from xpert.pool.switching import current
+
+    return read_setup_of(current(pool))
+
+
+def read_setup_of(pool: Path) -> PoolSetup:
+    """The setup that lies in just this folder; raises as `read_setup`."""
     file = pool / SETUP_FILE
     try:
         return PoolSetup.model_validate_json(file.read_text("utf-8"))

@@ -8,7 +8,7 @@ begins and wait for one another, so that "database is locked" is met only after 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,6 +69,12 @@ class SqlCatalog:
             row = _row(session, name)
             row.explanation = explanation_text(explanation)
             return to_record(row)
+
+    def explain_all(self, explanations: Mapping[str, Explanation]) -> None:
+        """Replace the explanations of several records; see `Catalog.explain_all`."""
+        with self._session(write=True) as session:
+            for name, explanation in explanations.items():
+                _row(session, name).explanation = explanation_text(explanation)
 
     def get(self, name: str) -> PoolRecord:
         """The record of this name; see `Catalog.get`."""

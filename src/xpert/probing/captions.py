@@ -6,17 +6,17 @@ Knows where captions lie; never sees a model or a picture.
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from xpert.data.formats import jsonl_rows
 from xpert.embedded import EMBEDDED_PIPELINES
 from xpert.errors import DataError, SettingsError
 
 COCO = "nlphuji/mscoco_2014_5k_test_image_text_retrieval"
-"""The captions that the paper's script uses, by their name on the hub."""
+"""The captions that the paper's script uses, by their name on the hub; `examples/diffusion` asks for them."""
 
 PACKAGED = "xpert/captions"
 CAPTIONS_FILE = "captions.txt"
@@ -62,11 +62,16 @@ def captions_for(base: str, source: str | None, count: int | None = None) -> tup
     return found[:count]
 
 
-def _lines(file: Path) -> tuple[str, ...]:
+def _text(file: Path) -> str:
     try:
-        return tuple(line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip())
+        return file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} cannot be read as UTF-8 text ({error}): save it again") from error
+
+
+def _lines(file: Path) -> tuple[str, ...]:
+    # Not splitlines(): a caption may hold U+2028 and other characters that it would split at.
+    return tuple(line.strip() for line in _text(file).split("\n") if line.strip())
 
 
 def _from_file(file: Path) -> tuple[str, ...]:
@@ -77,21 +82,22 @@ def _from_file(file: Path) -> tuple[str, ...]:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{file} cannot be read as CSV in UTF-8 ({error}): save it again") from error
     if file.suffix == ".jsonl":
-        try:
-            return tuple(_captions_of((json.loads(line) for line in _lines(file)), file))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{file} is not JSON Lines ({error}): one object a line is needed") from error
+        return tuple(_caption(row.values, row.where) for row in jsonl_rows(file, _text(file)))
     return _lines(file)
 
 
 def _captions_of(rows: Iterable[Any], source: object) -> Iterable[str]:
     """The caption of every row; of several the first, as the paper's script has it."""
     for number, row in enumerate(rows, 1):
-        value = next((row[name] for name in _COLUMNS if isinstance(row, dict) and row.get(name)), None)
-        first = value[0] if isinstance(value, list) and value else value
-        if not isinstance(first, str) or not first.strip():
-            raise DataError(f"{source}, row {number} has no caption: one of {_COLUMNS} with text is needed")
-        yield first.strip()
+        yield _caption(row, f"{source}, row {number}")
+
+
+def _caption(row: Mapping[str, Any], where: str) -> str:
+    value = next((row[name] for name in _COLUMNS if row.get(name)), None)
+    first = value[0] if isinstance(value, list) and value else value
+    if not isinstance(first, str) or not first.strip():
+        raise DataError(f"{where} has no caption: one of {_COLUMNS} with text is needed")
+    return first.strip()
 
 
 def _from_hub(name: str, count: int | None) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""How results look to people: bars in the terminal, and static pages. Knows records only."""
+"""How results look to people: bars in the terminal, and static pages. Loads no model."""

@@ -134,7 +134,9 @@ def _open(folder: Path) -> Any:
     """The base with its adapter's layers, in evaluation mode: there is no dropout on a phone."""
     with torch.random.fork_rng(devices=[]):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+        model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=torch.float32, trust_remote_code=False
+        )
         missing, _ = model.load_state_dict(_weights(folder / BASE), strict=False)
         assert set(missing) <= {"lm_head.weight"}, missing
         model.tie_weights()

@@ -1,1 +1,1 @@
-"""From output pairs to embeddings and words: a causal LM or a sentence encoder behind one Protocol."""
+"""From output pairs to embeddings and words: a causal LM, a sentence encoder or a CLIP behind one Protocol."""

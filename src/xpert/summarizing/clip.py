@@ -22,8 +22,9 @@ from xpert.errors import DamagedModelError, MissingModelError, SettingsError
 from xpert.models.headers import strict_json
 from xpert.models.loading import check_weights, choose_device
 from xpert.models.reference import folder_digest, model_digest, resolve_folder, tokenizer_digest
+from xpert.models.remote_code import refuse_code
 from xpert.records import PicturePair
-from xpert.space.words import merge_candidates
+from xpert.summarizing.ranking import ranked_words
 from xpert.summarizing.summarizer import FloatArray, Progress, Proposal
 
 PLAIN, STYLED = "a photo of {caption}", "a {word} photo of {caption}"
@@ -36,7 +37,6 @@ VOCABULARY = (
     "realistic", "red", "retro", "romantic", "sepia", "sketchy", "soft", "striped", "surreal", "symmetrical",
     "textured", "vibrant", "vintage", "warm", "watercolor", "yellow",
 )  # fmt: skip
-_TEMPERATURE = 0.05
 _SAFE_REVISIONS = {"openai/clip-vit-base-patch32": "refs/pr/15"}
 """Where the hub keeps the safetensors of a model whose main revision has none."""
 
@@ -129,13 +129,18 @@ class ClipSummarizer:
                 f"{self.folder} is a {config.get('model_type')!r} model, a CLIP is needed: give one, such as "
                 "openai/clip-vit-base-patch32"
             )
+        refuse_code(self.folder)
         device: Any = choose_device(self.device)
         try:
             read: Any = CLIPModel.from_pretrained(
-                self.folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+                self.folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
-            tokenizer = AutoTokenizer.from_pretrained(self.folder)
-            processor = CLIPImageProcessorPil.from_pretrained(self.folder)
+            tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
+            processor = CLIPImageProcessorPil.from_pretrained(self.folder, trust_remote_code=False)
         except OSError as error:
             raise MissingModelError(f"CLIP {self.folder} is not complete ({error}): download it again") from error
         except Exception as error:  # damage shows as many things
@@ -160,11 +165,7 @@ class ClipSummarizer:
         if self.proposer is not None:
             return self.proposer.propose(pairs, limit=limit)
         words = self.words
-        mean, vectors = self.embed(pairs).mean(0), self.word_vectors(words)
-        lengths = np.linalg.norm(vectors, axis=1) * max(float(np.linalg.norm(mean)), 1e-12)
-        scores = np.exp((vectors @ mean) / np.maximum(lengths, 1e-12) / _TEMPERATURE)
-        ranked = merge_candidates(zip(words, (scores / scores.sum()).tolist(), strict=True))
-        return [Proposal(word, probability) for word, probability in ranked[:limit]]
+        return ranked_words(self.embed(pairs).mean(0), words, self.word_vectors(words), limit)
 
     def word_vectors(self, words: Sequence[str]) -> FloatArray:
         """Mean over captions of T("a {word} photo of {caption}") - T("a photo of {caption}"), shape (k, d)."""

@@ -7,6 +7,7 @@ vectors; never sees a space.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from xpert.errors import MissingModelError, SettingsError, extra_install
-from xpert.models.reference import model_digest
+from xpert.errors import DamagedModelError, MissingModelError, SettingsError, extra_install
+from xpert.models.reference import folder_digest, model_digest, tokenizer_digest
+from xpert.models.remote_code import refuse_code
 from xpert.records import OutputPair
-from xpert.space.words import merge_candidates
+from xpert.summarizing.ranking import ranked_words
 from xpert.summarizing.summarizer import FloatArray, Progress, Proposal
 
 VOCABULARY = (
@@ -34,6 +36,14 @@ _FRAMES = (
     ("a {} text", "a text"),
     ("this was written in a {} way", "this was written"),
 )
+
+
+_MODULES = "modules.json"
+_COUNTED = (
+    _MODULES, "sentence_*_config.json", "config_sentence_transformers.json", "tokenizer_config.json", "*/config.json",
+    "*/*.safetensors",
+)  # fmt: skip
+"""What shapes an embedding beside model and vocabulary: modules such as pooling, and the longest text."""
 
 
 def packaged_encoder() -> Path:
@@ -73,7 +83,9 @@ class EncoderSummarizer:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise MissingModelError(f"sentence-transformers is not installed; {extra_install('encoder')}") from error
-        return SentenceTransformer(str(self._folder), device="cpu")
+        refuse_code(self._folder)
+        _refuse_modules(self._folder / _MODULES)
+        return SentenceTransformer(str(self._folder), device="cpu", trust_remote_code=False)
 
     @property
     def _folder(self) -> Path:
@@ -81,9 +93,10 @@ class EncoderSummarizer:
 
     @property
     def identity(self) -> str:
-        """SHA-256 of the encoder's files and the frames of its word vectors."""
+        """SHA-256 of the encoder's files, those of its modules and tokenizer, and the frames of its word vectors."""
         if not self._identity:
-            self._identity = hashlib.sha256(f"{model_digest(self._folder)}\0{_FRAMES}".encode()).hexdigest()
+            files = model_digest(self._folder), tokenizer_digest(self._folder), folder_digest(self._folder, _COUNTED)
+            self._identity = hashlib.sha256("\0".join((*files, str(_FRAMES))).encode()).hexdigest()
         return self._identity
 
     @property
@@ -100,12 +113,8 @@ class EncoderSummarizer:
 
     def propose(self, pairs: Sequence[OutputPair], *, limit: int = 24) -> list[Proposal]:
         """Words of the vocabulary by softmax of their cosine with the mean embedding (temperature 0.05)."""
-        mean = self.embed(pairs).mean(0)
         vectors = self.word_vectors(self.vocabulary)
-        lengths = np.linalg.norm(vectors, axis=1) * max(float(np.linalg.norm(mean)), 1e-12)
-        scores = np.exp((vectors @ mean) / lengths / 0.05)
-        ranked = merge_candidates(zip(self.vocabulary, (scores / scores.sum()).tolist(), strict=True))
-        return [Proposal(word, probability) for word, probability in ranked[:limit]]
+        return ranked_words(self.embed(pairs).mean(0), self.vocabulary, vectors, limit)
 
     def word_vectors(self, words: Sequence[str]) -> FloatArray:
         """Mean over frames of E("a {word} text") - E("a text"), shape (k, d)."""
@@ -121,3 +130,21 @@ class EncoderSummarizer:
             texts, batch_size=self.batch_size, normalize_embeddings=True, show_progress_bar=False
         )
         return np.asarray(encoded, dtype=np.float64)
+
+
+def _refuse_modules(file: Path) -> None:
+    """Refuse an encoder made of other classes than the library's own, which some versions of it import.
+
+    Raises:
+        DamagedModelError: it is, or its list cannot be read.
+    """
+    try:
+        kinds = [str(module["type"]) for module in json.loads(file.read_bytes())] if file.is_file() else []
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DamagedModelError(f"{file} is no list of modules ({error}): download the encoder again") from error
+    for kind in kinds:
+        if not kind.startswith("sentence_transformers."):
+            raise DamagedModelError(
+                f"{file} names {kind[:100]!r}, which is no class of sentence-transformers; code that comes with a "
+                "model is not run: give another encoder"
+            )

@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 
-from xpert.errors import DamagedModelError, DataError, MissingModelError, ModelError, SettingsError, SpaceError
+from xpert.errors import DamagedModelError, DataError, MissingModelError, ModelError, SettingsError
 from xpert.models.headers import strict_json
 from xpert.models.loading import check_weights, choose_device, choose_dtype
 from xpert.models.reference import folder_digest, model_digest, resolve_folder, tokenizer_digest
+from xpert.models.remote_code import refuse_code
 from xpert.records import PicturePair
 from xpert.summarizing.answers import plain_caption, shares, whole_part, words_of
 from xpert.summarizing.summarizer import Progress, Proposal
@@ -32,7 +33,6 @@ QUESTION = (
 CAPTION = "Describe the content of this picture in one short sentence, without its style."
 _WORD_TOKENS = 96
 _CAPTION_TOKENS = 48
-_SHOWN = 3
 _PROCESSOR_FILES = ("*processor_config.json", "chat_template.*", "tokenizer_config.json", "generation_config.json")
 
 
@@ -81,8 +81,9 @@ class VisionModel:
 
         A word's probability is its share among all words of all answers, where a word counts once an answer.
 
+        None where no answer names a usable word: another model of a pool may well have one.
+
         Raises:
-            SpaceError: no answer names a usable word.
             DataError: a picture cannot be read.
             SettingsError: no pair was given.
             ModelError: the model cannot be read.
@@ -91,14 +92,7 @@ class VisionModel:
             raise SettingsError("no pair of pictures was given: give at least one")
         asked = [(QUESTION, (pair.reference, pair.response)) for pair in pairs]
         answers = self._answers(asked, _WORD_TOKENS, _reporter(on_progress, "proposing", len(pairs)))
-        named = [words_of(answer if whole else whole_part(answer)) for answer, whole in answers]
-        found = shares(named)
-        if not found:
-            shown = "; ".join(repr(answer[:80]) for answer, _ in answers[:_SHOWN])
-            raise SpaceError(
-                f"{self.reference} named no style word for {len(pairs)} pairs of pictures; it answered {shown}: "
-                "give another vision model, or the words themselves"
-            )
+        found = shares([words_of(answer if whole else whole_part(answer)) for answer, whole in answers])
         return [Proposal(word, probability) for word, probability in found[:limit]]
 
     def caption(self, pictures: Sequence[Path], *, on_progress: Progress | None = None) -> list[str]:
@@ -205,8 +199,9 @@ def _check_kind(folder: Path) -> Any:
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
 
     kind = strict_json((folder / "config.json").read_bytes(), str(folder / "config.json")).get("model_type")
+    refuse_code(folder)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # a type that transformers does not know, code of its own, values of a wrong kind
         raise DamagedModelError(f"model folder {folder} of type {kind!r} cannot be used ({error})") from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
@@ -229,6 +224,7 @@ def _open(folder: Path, device: str, dtype: torch.dtype | None) -> tuple[Any, An
             dtype=choose_dtype(chosen, dtype),
             use_safetensors=True,
             local_files_only=True,
+            trust_remote_code=False,
             output_loading_info=True,
         )
     except OSError as error:
@@ -252,7 +248,7 @@ def _read_processor(folder: Path, config: Any) -> Any:
 
     read: Any = AutoProcessor
     try:
-        whole = read.from_pretrained(folder, local_files_only=True)
+        whole = read.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if hasattr(whole, "image_processor"):  # else it found nothing but the tokenizer
             return whole
     except ImportError:
@@ -260,4 +256,4 @@ def _read_processor(folder: Path, config: Any) -> Any:
     kind: Any = PROCESSOR_MAPPING[type(config)]
     parts = [part for part in kind.get_attributes() if part != "video_processor"]
     pictures_only: Any = type(kind.__name__, (kind,), {"get_attributes": classmethod(lambda _: parts)})
-    return pictures_only.from_pretrained(folder, local_files_only=True)
+    return pictures_only.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

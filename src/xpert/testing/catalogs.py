@@ -116,6 +116,19 @@ class CatalogContract:
         assert catalog.explain("anna", None).explanation is None
         assert catalog.get("anna").explanation is None
 
+    def test_explain_all_changes_all_or_nothing(self, catalog: Catalog) -> None:
+        names = ("anna", "bob", "carl")
+        for name in names:
+            catalog.add(sample_record(name))
+        before = catalog.list()
+        with pytest.raises(NotInPoolError, match="'nobody'"):
+            catalog.explain_all({"anna": sample_explanation(), "nobody": sample_explanation()})
+        assert catalog.list() == before
+        catalog.explain_all({"anna": sample_explanation(), "bob": sample_explanation(shift=0.5)})
+        after = [record.explanation for record in catalog.list()]
+        assert after == [sample_explanation(), sample_explanation(shift=0.5), None]
+        assert [record.model_copy(update={"explanation": None}) for record in catalog.list()] == before
+
     def test_remove_gives_the_record_and_frees_name_and_adapter(self, catalog: Catalog) -> None:
         catalog.add(sample_record())
         catalog.add(sample_record("bob"))

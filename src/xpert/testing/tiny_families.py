@@ -37,7 +37,7 @@ FAMILIES: dict[str, Callable[..., Any]] = {
 }
 
 
-def tiny_family(folder: Path, family: str) -> Path:
+def tiny_base_of(folder: Path, family: str) -> Path:
     """Save a random base of a family, its biases and norms random too, as a plain folder; returns the folder."""
     tokenizer = tiny_tokenizer()
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
