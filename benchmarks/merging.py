@@ -8,7 +8,7 @@ d styles, a third or a half of the samples in each: 60 training and 30 validatio
     steps        to the same validation loss: the lowest that tuning from scratch reached, and, since a pLLM is often
                  there before its first step, the lowest that tuning from the best single pLLM reached. Starts are that
                  pLLM, the merge with the weights found, the same models with equal weights, random models and weights.
-                 A run that never reaches a loss counts as all steps that it may take.
+                 A run towards a loss does not stop early; one that never reaches it counts as all steps.
     predictions  coefficients of the merges as predicted and as measured, those of two contraries as one number with a
                  sign: rank correlation over merges and words
     wishes       on the package's own pool: for every word w of its space, `--want w=1`, merged and explained anew
@@ -38,7 +38,7 @@ from xpert.device.merging import plan_merge, settle_merge
 from xpert.embedded import EMBEDDED_POOL
 from xpert.explaining import explain_embeddings
 from xpert.merging.merge import merge_models
-from xpert.merging.weights import combine
+from xpert.merging.weights import TEXT_SHARE, propose
 from xpert.merging.wishes import predicted, wish
 from xpert.models.reference import ModelReference, resolve_folder
 from xpert.opening import open_explainer
@@ -103,9 +103,12 @@ def samples_of(folder: Path, person: Person, count: int) -> list[Sample]:
 
 
 def starts_of(own: Explanation, records: Sequence[PoolRecord], person: Person) -> dict[str, dict[str, float]]:
-    """Weights of every start; the random one has as many models as the merge, at least as many as dimensions."""
-    plan = combine(own, records).weights
-    merged = dict(plan) or {select(own, records).ranking[0].name: 1.0}
+    """Weights of every start; the random one has as many models as the merge, at least as many as dimensions.
+
+    Where no sum of several is proposed, the merge is the best single pLLM, as `xpert personalize` has it.
+    """
+    plan = propose(own, records, share=TEXT_SHARE).weights
+    merged = dict(plan) if len(plan) > 1 else {select(own, records).ranking[0].name: 1.0}
     names = [record.name for record in records]
     drawn = random.Random(f"random/{person.key}")
     guessed = drawn.sample(names, max(len(merged), len(person.styles)))
@@ -134,7 +137,7 @@ def run(job: Job) -> dict[str, dict[str, float]]:
             results[name] = tune(reference, train, held, room / name, aimed)
             if name == "single":
                 lowest = min(float(one.best_loss or 0.0) for one in results.values())
-                aimed = settings.model_copy(update={"target_validation_loss": lowest})
+                aimed = settings.model_copy(update={"target_validation_loss": lowest, "patience": None})
         easy, hard = (float(results[name].best_loss or 0.0) for name in ("scratch", "single"))
         return {
             name: {
@@ -271,7 +274,7 @@ def main() -> None:
                 Job(base, drawn[person.key], starts_of(own, records, person), by_name, person.seed)
                 for person, own in zip(people, told, strict=True)
             ]
-            plans = [combine(own, records) for own in told]
+            plans = [propose(own, records, share=TEXT_SHARE) for own in told]
             predictions = measure_predictions(helpers, jobs, plans, space, args.merges, show)
         wishes = measure_wishes(show)
         found = []

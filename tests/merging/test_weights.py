@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xpert.errors import SettingsError, SpaceError
-from xpert.merging.weights import combine, combine_at
+from xpert.merging.weights import combine, combine_at, propose
 from xpert.records import Digests, Explanation, PoolRecord
 
 DIGESTS = Digests(base="b", summarizer="s", prompts="p", space="z")
@@ -103,6 +103,21 @@ def test_no_part_of_a_merge_is_as_good_as_the_whole() -> None:
         for name in found.weights:
             part = combine(person, [r for r in POOL if r.name in set(found.weights) - {name}])
             assert part.distance >= found.distance + 0.08 - 1e-9
+
+
+def test_three_that_bring_little_each_are_proposed_where_together_they_beat_what_is_ready() -> None:
+    person = explanation(0.5 * AXES[0] + 0.35 * AXES[2] + 0.3 * AXES[5], noise=0.35)
+    assert 0 < len(combine(person, POOL).weights) < 3
+    assert set(propose(person, POOL, share=0.25).weights) == {"m0", "m2", "m5"}
+    assert propose(person, POOL) == combine(person, POOL)
+    assert set(propose(person, POOL, share=0.25, forbidden=["m2"]).weights) <= set("m0 m1 m3 m4 m5".split())
+
+
+def test_whoever_one_model_fits_as_it_is_gets_no_sum_for_a_trifle() -> None:
+    person = explanation(AXES[1] + 0.2 * AXES[4], noise=0.25)
+    assert len(combine(person, POOL, cost=0.25 * 0.25).weights) > 1
+    assert propose(person, POOL, share=0.25) == combine(person, POOL)
+    assert list(propose(person, POOL, share=0.25).weights) == ["m1"]
 
 
 def test_what_is_predicted_of_given_weights() -> None:

@@ -132,9 +132,16 @@ class Asked:
             SettingsError: a model that is fixed or forbidden is not in the pool.
         """
         from xpert.device.merging import plan_merge
+        from xpert.merging.weights import TEXT_SHARE
 
         return plan_merge(
-            person, pool, most=self.most, fixed=self.fixed, forbidden=self.forbidden, wished=bool(self.wanted)
+            person,
+            pool,
+            most=self.most,
+            fixed=self.fixed,
+            forbidden=self.forbidden,
+            wished=bool(self.wanted),
+            share=TEXT_SHARE,
         )
 
     def check(self, space: Space, pool: Pool) -> None:

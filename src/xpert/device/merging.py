@@ -16,7 +16,7 @@ from xpert.merging.feedback import ROUNDS, measure_in_folder, settle
 from xpert.merging.images import merge_image_adapters
 from xpert.merging.merge import merge_models
 from xpert.merging.parents import check_weights
-from xpert.merging.weights import MOST_PARENTS, combine, combine_at
+from xpert.merging.weights import MOST_PARENTS, combine_at, propose
 from xpert.merging.wishes import MOST_WISHED, grant, predicted
 from xpert.models.folders import check_free
 from xpert.models.generation import Progress
@@ -70,18 +70,27 @@ def plan_merge(
     fixed: Mapping[str, float | None] | None = None,
     forbidden: Collection[str] = (),
     wished: bool = False,
+    share: float = 1.0,
 ) -> Combination:
-    """Models and weights for a person, as `merging.weights.combine` finds them; for a wish, as `merging.wishes.grant`.
+    """Models and weights for a person, as `merging.weights.propose` finds them; for a wish, as `merging.wishes.grant`.
 
-    Nothing is loaded. `most` is 3 for a person and 4 for a wish where it is None. A person's point that was moved by a
-    wish is wished, too.
+    Nothing is loaded. A person's point that was moved by a wish is wished, too.
+
+    Args:
+        person: cu; or a wish.
+        pool: to choose from.
+        most: models at most; None: 3 for a person, 4 for a wish.
+        fixed, forbidden: as `combine`.
+        wished: whether it is a wish.
+        share: of `propose`; of language models `TEXT_SHARE`.
 
     Raises:
         SettingsError: `most` is below 1, or what `combine` refuses.
     """
     if wished:
         return grant(person, pool.list(), most=MOST_WISHED if most is None else most, fixed=fixed, forbidden=forbidden)
-    return combine(person, pool.list(), most=MOST_PARENTS if most is None else most, fixed=fixed, forbidden=forbidden)
+    most = MOST_PARENTS if most is None else most
+    return propose(person, pool.list(), share=share, most=most, fixed=fixed, forbidden=forbidden)
 
 
 def write_merge(

@@ -14,6 +14,7 @@ from pathlib import Path
 from xpert.data import split_samples
 from xpert.device.merging import plan_merge, write_merge
 from xpert.explainer import PERSON_SAMPLES, Explainer
+from xpert.merging.weights import TEXT_SHARE
 from xpert.models.generation import Progress
 from xpert.models.loading import LoadedModel, adapted
 from xpert.models.reference import ModelReference
@@ -106,7 +107,7 @@ def personalize(
     settings = settings or TuningSettings()
     train, held = split_samples(samples, validation=validation, seed=settings.seed)
     selection = select_for(samples, pool, explainer, limit=limit, on_progress=on_progress)
-    plan = _several(plan_merge(selection.person, pool)) if start is None else None
+    plan = _several(plan_merge(selection.person, pool, share=TEXT_SHARE)) if start is None else None
     base = explainer.prober.base
     with tempfile.TemporaryDirectory(prefix="xpert-merge-") as room:
         merged = Path(room) / MERGE

@@ -3,7 +3,8 @@
     a = argmin ||cu - sum_i a_i ci|| + cost * |{i: a_i > 0}|, 0.05 <= a_i <= 1.5 or a_i = 0, at most m of them not 0;
 
 c are coordinates in the space (paper, section 4.4). With the noise as cost, no set is taken of which a part is as near
-within the noise: not the base, and not the best model alone. With a doubt rho every part of the sum may be off by that
+within the noise: not the base, and not the best model alone. `propose` takes models that cost less, where the whole
+beats what could be taken as it is by more than the noise. With a doubt rho every part of the sum may be off by that
 share of its length: ||.||^2 has rho^2 sum_i ||a_i ci||^2 added.
 """
 
@@ -21,6 +22,9 @@ from xpert.selecting import position_in
 from xpert.space.decomposition import FloatArray
 
 MOST_PARENTS = 3
+TEXT_SHARE = 0.5
+"""Of the noise that a language model must gain for a person; chosen on people whom no benchmark draws (docs/log.md). Of
+models of pictures, whose noise is smaller beside what they bring, it is all."""
 LEAST_WEIGHT = 0.05
 MOST_WEIGHT = 1.5
 """A model's difference is not stretched farther: beyond, task arithmetic leaves what was trained."""
@@ -64,6 +68,38 @@ def combine(
     search = _Search(own, rows, names, lengths, held, person.noise if cost is None else cost, doubt)
     found = min(search.starts(most), key=lambda one: (one.price, one.members))
     return _combination({names[i]: w for i, w in zip(found.members, found.weights, strict=True)}, own, names, rows)
+
+
+def propose(
+    person: Explanation,
+    candidates: Sequence[PoolRecord],
+    *,
+    share: float = 1.0,
+    most: int = MOST_PARENTS,
+    fixed: Mapping[str, float | None] | None = None,
+    forbidden: Collection[str] = (),
+) -> Combination:
+    """`combine` at a share of the cost, where that beats the base and each pLLM as it is by more than the noise.
+
+    Three models that share a person each bring little, and at the full cost some are left out. Where it does not beat
+    them, the answer is that of the full cost.
+
+    Args:
+        person: cu.
+        candidates: records with an explanation in the same space.
+        share: of the person's noise, which every model must gain.
+        most, fixed, forbidden: as `combine`.
+
+    Raises:
+        SettingsError, SpaceError: as `combine`.
+    """
+    found = combine(person, candidates, most=most, cost=share * person.noise, fixed=fixed, forbidden=forbidden)
+    allowed = [record for record in candidates if record.name not in forbidden]
+    ready = [combine_at({record.name: 1.0}, person, allowed).distance for record in allowed]
+    nearest = min([float(np.linalg.norm(person.position)), *ready])
+    if fixed or (len(found.weights) > 1 and found.distance + person.noise < nearest):
+        return found
+    return combine(person, candidates, most=most, forbidden=forbidden)
 
 
 def combine_at(weights: Mapping[str, float], person: Explanation, candidates: Sequence[PoolRecord]) -> Combination:
