@@ -167,7 +167,7 @@ def test_personalize_tries_a_merge_and_starts_where_the_loss_is_lowest(
     world: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = Combination(weights={"calm": 0.3, "loud": -0.4}, distance=0.1, gain=0.2, coordinates=(0.0, 0.0))
-    monkeypatch.setattr("xpert.device.personalize.plan_merge", lambda person, pool: plan)
+    monkeypatch.setattr("xpert.device.personalize.plan_merge", lambda person, pool, *, share: plan)
     line = ("personalize", world.data, "--pool", world.pool, "--validation", "2", *FEW)
     done = run(*line, "--out", tmp_path / "mine", "--json")
     assert done.code == 0, done.err
