@@ -1,7 +1,10 @@
-"""A tiny base and adapters of it, made once."""
+"""A tiny base and adapters of it, made once; a place for many writes."""
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +24,14 @@ def adapters(base: Path) -> list[Path]:
     made = [tiny_adapter(base, base.parent / f"adapter-{seed}", seed=seed) for seed in range(3)]
     check_fit(inspect_adapter(made[0]), base)  # builds the base's shapes once, also for forked children
     return made
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[Path]:
+    """A temporary folder in memory where the system has one: hundreds of synced writes would wait for a disk."""
+    memory = Path("/dev/shm")
+    if not (memory.is_dir() and os.access(memory, os.W_OK)):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)

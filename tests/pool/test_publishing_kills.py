@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,17 +22,6 @@ from xpert.pool import Pool, open_pool
 
 ROOM = str(Path(xpert.pool.__file__).parent)
 forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Iterator[Path]:
-    """A temporary folder in memory where the system has one: hundreds of synced writes would wait for a disk."""
-    memory = Path("/dev/shm")
-    if not (memory.is_dir() and os.access(memory, os.W_OK)):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
-        yield Path(folder)
 
 
 def add(pool: Pool, adapter: Path, base: Path, name: str = "anna") -> None:

@@ -6,8 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,17 +26,6 @@ from xpert.testing.catalogs import sample_explanation, sample_record
 
 ROOM = Path(xpert.pool.__file__).parent
 NAMES = ("anna", "bob", "carl")
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Iterator[Path]:
-    """In memory where the system has that: hundreds of synced writes would wait for a disk."""
-    memory = Path("/dev/shm")
-    if not (memory.is_dir() and os.access(memory, os.W_OK)):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
-        yield Path(folder)
 
 
 def space(origin: float) -> Space:
