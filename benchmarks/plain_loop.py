@@ -1,5 +1,8 @@
 """The loops that one would write with transformers and peft, without XPerT: what `explaining.py` compares with.
 
+"Plain" is the loop of the libraries' own documentation, one prompt at a time; "batched" is what a user writes who knows
+them well.
+
 Knows transformers, peft and torch; of XPerT only the values that settings and samples are kept in.
 """
 
@@ -40,6 +43,57 @@ def plain_answers(model: Any, tokenizer: Any, prompts: Sequence[str], settings: 
         )
         texts.append(tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
     return texts
+
+
+def batched_answers(
+    model: Any, tokenizer: Any, prompts: Sequence[str], settings: ProbeSettings, batch_size: int = 64
+) -> list[str]:
+    """Prompts of like length together, padded on the left."""
+    torch.manual_seed(settings.seed)
+    texts = [""] * len(prompts)
+    chats = [_chat(tokenizer, prompt) for prompt in prompts]
+    order = sorted(range(len(chats)), key=lambda row: len(chats[row]))
+    for begin in range(0, len(order), batch_size):
+        rows = order[begin : begin + batch_size]
+        inputs = _padded(tokenizer, [chats[row] for row in rows], model.device)
+        out = model.generate(
+            **inputs,
+            max_new_tokens=settings.max_new_tokens,
+            do_sample=True,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            top_k=0,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        made = out[:, inputs["input_ids"].shape[1] :]
+        for row, text in zip(rows, tokenizer.batch_decode(made, skip_special_tokens=True), strict=True):
+            texts[row] = text
+    return texts
+
+
+@torch.inference_mode()
+def batched_embeddings(model: Any, tokenizer: Any, questions: Sequence[str], batch_size: int = 8) -> np.ndarray:
+    """Questions of like length together, padded on the left; the body alone, since no token is chosen; (n, d)."""
+    chats = [_chat(tokenizer, question) for question in questions]
+    order = sorted(range(len(chats)), key=lambda row: len(chats[row]))
+    rows: dict[int, np.ndarray] = {}
+    for begin in range(0, len(order), batch_size):
+        group = order[begin : begin + batch_size]
+        inputs = _padded(tokenizer, [chats[row] for row in group], model.device)
+        states = model.base_model(**inputs, use_cache=False).last_hidden_state[:, -1].float().cpu().numpy()
+        rows |= dict(zip(group, states, strict=True))
+    return np.stack([rows[row] for row in range(len(questions))])
+
+
+def _chat(tokenizer: Any, prompt: str) -> str:
+    messages = [{"role": "user", "content": prompt}]
+    return str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+
+
+def _padded(tokenizer: Any, chats: Sequence[str], device: torch.device) -> Any:
+    return tokenizer(list(chats), add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt").to(
+        device
+    )
 
 
 @torch.no_grad()

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import torch
 
 from xpert.errors import MismatchError, ModelError, SettingsError
 from xpert.export.architecture import Architecture, read_architecture
@@ -24,13 +23,14 @@ from xpert.export.frozen import Frozen, Place
 from xpert.export.graphs import AdaptedLayer, Blueprint, evaluation_graph, generation_graph, training_graph
 from xpert.export.objective import BETAS, EPSILON
 from xpert.export.prompts import prompt_template, write_tokenizer
+from xpert.export.quantisation import loss_error
 from xpert.export.tape import OPSET
 from xpert.models.adapters import CARD, WEIGHTS
 from xpert.models.folders import check_free, whole_folder
 from xpert.models.headers import read_header
 from xpert.models.loading import LoadedModel
 from xpert.models.reference import ModelReference, file_digest, resolve_folder
-from xpert.runtime.golden import Golden, check_golden, make_golden
+from xpert.runtime.golden import check_golden, make_golden
 from xpert.runtime.manifest import (
     ADAPTER,
     BASE,
@@ -248,7 +248,7 @@ def _finished(folder: Path, manifest: Manifest, loaded: LoadedModel) -> Manifest
     golden = make_golden(TorchRuntime(folder, manifest=manifest))
     (folder / GOLDEN).write_text(golden.model_dump_json() + "\n", "utf-8")
     if manifest.base.dtype == "int8":
-        base = manifest.base.model_copy(update={"loss_error": _moved(golden, loaded)})
+        base = manifest.base.model_copy(update={"loss_error": loss_error(folder, manifest, loaded)})
         manifest = manifest.model_copy(update={"base": base})
     names = [BASE, *GRAPHS.values(), GOLDEN, TOKENIZER, CONFIG, *_adapter_files(folder)]
     files = {n: FileFacts(size_bytes=(folder / n).stat().st_size, sha256=file_digest(folder / n)) for n in names}
@@ -263,15 +263,3 @@ def _finished(folder: Path, manifest: Manifest, loaded: LoadedModel) -> Manifest
 
 def _adapter_files(folder: Path) -> list[str]:
     return [f"{ADAPTER}/{path.name}" for path in sorted((folder / ADAPTER).iterdir())]
-
-
-def _moved(golden: Golden, loaded: LoadedModel) -> float:
-    """How far int8 moved the loss of the first golden step, against the base as it was."""
-    batches, total, count = [batch.batch() for batch in golden.steps[0].batches], 0.0, 0
-    with torch.no_grad():
-        for batch in batches:
-            logits = loaded.model.eval()(input_ids=torch.from_numpy(batch.input_ids), use_cache=False).logits
-            chosen = logits.reshape(-1, logits.shape[-1]).index_select(0, torch.from_numpy(batch.rows))
-            total += float(torch.nn.functional.cross_entropy(chosen, torch.from_numpy(batch.targets), reduction="sum"))
-            count += len(batch.targets)
-    return abs(golden.steps[0].loss - total / count)

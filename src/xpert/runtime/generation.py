@@ -9,6 +9,9 @@ import numpy as np
 from xpert.errors import ModelError, SettingsError
 from xpert.runtime.interface import Answering
 
+_LIKELIEST = 256
+"""Tokens that are sorted first: at usual settings they hold the nucleus of nearly every step."""
+
 Next = Callable[[Sequence[int]], np.ndarray]
 """New tokens -> logits (v,) of the one that follows; remembers what came before."""
 
@@ -54,6 +57,22 @@ def _chosen(logits: np.ndarray, how: Answering, draw: np.random.Generator) -> in
     scaled = logits.astype(np.float64) / how.temperature
     p = np.exp(scaled - scaled.max())
     p /= p.sum()
-    order = np.argsort(-p, kind="stable")
-    kept = order[: int(np.searchsorted(np.cumsum(p[order]), how.top_p)) + 1]
+    kept = _nucleus(p, how.top_p)
     return int(draw.choice(kept, p=p[kept] / p[kept].sum()))
+
+
+def _nucleus(p: np.ndarray, top_p: float, likeliest: int = _LIKELIEST) -> np.ndarray:
+    """The most probable tokens, in order, up to the one with which their mass reaches `top_p`.
+
+    The likeliest few hundred are sorted first; the whole vocabulary only where they do not reach `top_p`.
+    """
+    if likeliest < len(p):
+        # Sorted by number, so that the stable sort below orders equal tokens as one over the whole vocabulary does.
+        first = np.sort(np.argpartition(-p, likeliest)[:likeliest])
+        order = first[np.argsort(-p[first], kind="stable")]
+        count = int(np.searchsorted(np.cumsum(p[order]), top_p)) + 1
+        # Beyond the first there may be tokens as likely as the least of them, never likelier ones.
+        if count < likeliest and p[order[count - 1]] > p[order[-1]]:
+            return order[:count]
+    order = np.argsort(-p, kind="stable")
+    return order[: int(np.searchsorted(np.cumsum(p[order]), top_p)) + 1]

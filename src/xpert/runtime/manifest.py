@@ -51,7 +51,7 @@ class BaseFacts(_Part):
         tokenizer_sha256: digest of its vocabulary.
         dtype: float32, or int8 with one scale a row.
         weight_error: with int8, length of all rounding errors / length of all weights; else 0.
-        loss_error: with int8, how far the loss of the golden batches moved, in nats a token; else 0.
+        loss_error: with int8, how far the loss of English messages moved, in nats a token; else 0.
     """
 
     name: str

@@ -24,6 +24,9 @@ from xpert.summarizing import instruction
 from xpert.summarizing.summarizer import FloatArray, Progress, Proposal
 
 _WORD_TOKENS = 4
+_TOKENS_PER_BATCH = {"cpu": 1024}
+_TOKENS_PER_BATCH_ELSEWHERE = 8192
+"""Larger batches fall out of a CPU's caches: `benchmarks/embedding_batches.py`; other devices were not measured."""
 
 
 @dataclass
@@ -34,12 +37,12 @@ class LanguageSummarizer:
         loaded: the model.
         soft: tuned part of the fast path: embeddings (s, width of the input embeddings) put before the
             instruction; None: the plain instruction.
-        tokens_per_batch: padded tokens in one forward pass.
+        tokens_per_batch: padded tokens in one forward pass; None: what was measured to be fast on the device.
     """
 
     loaded: LoadedModel
     soft: FloatArray | None = None
-    tokens_per_batch: int = 8192
+    tokens_per_batch: int | None = None
 
     @property
     def identity(self) -> str:
@@ -99,7 +102,7 @@ class LanguageSummarizer:
         states = np.zeros((len(encoded), self.width))
         done = 0
         with torch.inference_mode():
-            for rows in _batches(order, encoded, self.tokens_per_batch):
+            for rows in _batches(order, encoded, self.batch_tokens):
                 ids, mask = pad_left([encoded[i] for i in rows], self.loaded)
                 states[rows] = self._last(input_ids=ids, attention_mask=mask)
                 done += len(rows)
@@ -120,6 +123,13 @@ class LanguageSummarizer:
         inputs = torch.cat([soft.to(embeddings.dtype)[None], embeddings], dim=1)
         state: torch.Tensor = model.base_model(inputs_embeds=inputs).last_hidden_state[0, -1].float()
         return state
+
+    @property
+    def batch_tokens(self) -> int:
+        """Padded tokens in one forward pass on this device."""
+        if self.tokens_per_batch is not None:
+            return self.tokens_per_batch
+        return _TOKENS_PER_BATCH.get(self.loaded.device.type, _TOKENS_PER_BATCH_ELSEWHERE)
 
     def _last(self, **inputs: Any) -> FloatArray:
         hidden = self.loaded.model.base_model(**inputs, use_cache=False).last_hidden_state[:, -1]
