@@ -3,8 +3,8 @@
     python benchmarks/embedding_batches.py --check
     python benchmarks/embedding_batches.py --summarizer FOLDER --pairs 12
 
-The pairs are texts of the people of the package, of mixed lengths. Sizes take turns, so that a busy machine slows all of
-them; figures are medians over the repetitions.
+The pairs are texts of the people of the package, of mixed lengths. Sizes take turns, so that a busy machine slows all
+of them; figures are medians over the repetitions.
 """
 
 from __future__ import annotations
