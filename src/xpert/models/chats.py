@@ -15,7 +15,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from xpert.errors import DamagedModelError
-from xpert.models.templates import TemplateFailure, TemplateOverrun, render_template
+from xpert.models.templates import TemplateError, TemplateOverrunError, render_template
 from xpert.models.thoughts import thinking_off
 
 _MARK, _SAID = "Xpert7Mark", "Xpert7Said"
@@ -24,7 +24,7 @@ TRIED = (
     "two\nlines {{ braces }}",
     "ünïcödé 语 🙂",
     "a",
-    "<b>\"It's\" & that</b>",
+    '<b>"It\'s" & that</b>',
     "Upper  lower,\ttwice \\n %s [x] `code`",
     "one of many words " * 100 + "is the last",
 )
@@ -126,7 +126,9 @@ def chat_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
 def _variables(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[str, Any], ...]:
     """What a template may use beside the messages, as a value that can be a key."""
     special: dict[str, Any] = tokenizer.special_tokens_map
-    named = {key: tuple(map(str, text)) if isinstance(text, list | tuple) else str(text) for key, text in special.items()}
+    named = {
+        key: tuple(map(str, text)) if isinstance(text, list | tuple) else str(text) for key, text in special.items()
+    }
     return tuple(sorted(named.items()))
 
 
@@ -184,7 +186,7 @@ def _chat(template: str, variables: tuple[tuple[str, Any], ...], system: str | N
 def _rendered(template: str, variables: Mapping[str, Any], chats: Sequence[Any], tells: bool = True) -> list[str]:
     try:
         return render_template(template, chats, variables, tells=tells)
-    except TemplateFailure as error:
+    except TemplateError as error:
         raise DamagedModelError(
             f"the chat template of the model cannot be used ({error}): give the base a plainer chat_template"
         ) from error
@@ -192,14 +194,14 @@ def _rendered(template: str, variables: Mapping[str, Any], chats: Sequence[Any],
 
 def _form(template: str, variables: Mapping[str, Any]) -> _Form:
     """The first form of messages in which the prompt comes through."""
-    failure: TemplateFailure | None = None
+    failure: TemplateError | None = None
     made = ""
     for form in (_Form(parts, empty_system) for parts in (False, True) for empty_system in (False, True)):
         try:
             text = render_template(template, [form.messages(_MARK)], variables)[0]
-        except TemplateFailure as error:
+        except TemplateError as error:
             failure = failure or error
-            if isinstance(error, TemplateOverrun):
+            if isinstance(error, TemplateOverrunError):
                 break
             continue
         if _MARK in text:
@@ -216,9 +218,9 @@ def _hears(template: str, variables: Mapping[str, Any], form: _Form, system: str
     """Whether a system turn comes through, and the prompt with it."""
     try:
         text = render_template(template, [form.messages(_MARK, system)], variables, tells=False)[0]
-    except TemplateOverrun as error:
+    except TemplateOverrunError as error:
         raise DamagedModelError(f"the chat template of the model cannot be used ({error})") from error
-    except TemplateFailure:
+    except TemplateError:
         return False  # many raise where there is a system turn
     return _MARK in text and system.strip() in text
 
@@ -234,7 +236,7 @@ def _header(template: str, variables: Mapping[str, Any], form: _Form) -> str:
         if render_template(template, [form.messages(_MARK)], plain)[0] != asked:
             return ""
         said = render_template(template, [[*form.messages(_MARK), form.turn("assistant", _SAID)]], plain)[0]
-    except TemplateFailure:
+    except TemplateError:
         return ""
     head, found, _ = said.removeprefix(asked).partition(_SAID)
     fits = bool(found) and said.startswith(asked) and any(role in head.lower() for role in _ROLES)

@@ -13,10 +13,11 @@ import torch
 from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 
 from xpert.models.chats import chat_template, render_chats
-from xpert.models.decoding import How, fresh_configuration, positions, written
-from xpert.models.decoding import pad_left as pad_left
+from xpert.models.decoding import written
 from xpert.models.loading import LoadedModel
 from xpert.models.thoughts import answer_text
+from xpert.models.ways import How, fresh_configuration, positions
+from xpert.models.ways import pad_left as pad_left
 
 Progress = Callable[[str, int, int], None]
 CUT = " ..."
@@ -103,9 +104,7 @@ def _answer(loaded: LoadedModel, chats: list[str], how: How) -> list[str]:
     encoded = tokenizer(chats, add_special_tokens=special_tokens(tokenizer))["input_ids"]
     limit = _room(loaded, how.most)
     rows = [_keep_end(ids, limit, tokenizer.bos_token_id) or _first(tokenizer) for ids in encoded]
-    return [
-        _text(tokenizer, ids) + ("" if how.ends.intersection(ids) else CUT) for ids in written(loaded, rows, how)
-    ]
+    return [_text(tokenizer, ids) + ("" if how.ends.intersection(ids) else CUT) for ids in written(loaded, rows, how)]
 
 
 def _first(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -37,7 +37,7 @@ _MEMORY_BYTES = 2**29
 _compiled: dict[str, jinja2.Template] = {}
 
 
-class _Overrun(Exception):
+class _OverrunError(Exception):
     """More than a template may have."""
 
 
@@ -105,7 +105,7 @@ def _render(environment: jinja2.Environment, asked: dict[str, Any]) -> list[str]
         for piece in _compiled[source].generate(messages=messages, **asked["variables"]):
             left -= len(piece)
             if left < 0:
-                raise _Overrun(f"its text is longer than {MOST_CHARACTERS} characters")
+                raise _OverrunError(f"its text is longer than {MOST_CHARACTERS} characters")
             pieces.append(piece)
         texts.append("".join(pieces))
     return texts
@@ -116,7 +116,7 @@ def _answer(environment: jinja2.Environment, line: str) -> dict[str, Any]:
     _allow(CPU_SECONDS)
     try:
         return {"texts": _render(environment, asked)}
-    except _Overrun as error:
+    except _OverrunError as error:
         return {"error": str(error), "overrun": True}
     except MemoryError:
         return {"error": "it wants too much memory", "overrun": True}

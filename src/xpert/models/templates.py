@@ -27,11 +27,11 @@ _WALL_SECONDS = 10.0 if _HAS_TIMER else 1.0
 """Where the kernel counts processor time, the clock on the wall is only for a process that hangs otherwise."""
 
 
-class TemplateFailure(ModelError):
+class TemplateError(ModelError):
     """A template that raises, never ends, or makes too much."""
 
 
-class TemplateOverrun(TemplateFailure):
+class TemplateOverrunError(TemplateError):
     """One that wants more time, memory or text than it may have."""
 
 
@@ -47,14 +47,14 @@ class _Worker:
         """What the worker says.
 
         Raises:
-            TemplateOverrun: its time was up.
+            TemplateOverrunError: its time was up.
         """
         with self._lock:
             process = self._started()
             told = self._exchange(process, json.dumps(request), _WALL_SECONDS)
             if not told:
                 self._end()
-                raise TemplateOverrun(f"it does not come to an end within {CPU_SECONDS} seconds of processor time")
+                raise TemplateOverrunError(f"it does not come to an end within {CPU_SECONDS} seconds of processor time")
             answer: dict[str, Any] = json.loads(told)
             return answer
 
@@ -123,10 +123,10 @@ def render_template(
         tells: the error may say what the template says, because nothing personal is in the conversations.
 
     Raises:
-        TemplateFailure: the text of the error is the reason only; the caller knows whose template it is.
+        TemplateError: the text of the error is the reason only; the caller knows whose template it is.
     """
     if not isinstance(template, str):
-        raise TemplateFailure(f"it is a {type(template).__name__}, not a text")
+        raise TemplateError(f"it is a {type(template).__name__}, not a text")
     answer = _WORKER_HERE.ask(
         {
             "template": template,
@@ -136,6 +136,6 @@ def render_template(
         }
     )
     if "error" in answer:
-        raise (TemplateOverrun if answer.get("overrun") else TemplateFailure)(answer["error"])
+        raise (TemplateOverrunError if answer.get("overrun") else TemplateError)(answer["error"])
     texts: list[str] = answer["texts"]
     return texts

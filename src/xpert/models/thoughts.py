@@ -1,7 +1,7 @@
 """What a model writes while it thinks, which is no part of its answer. Knows texts only: no model, no torch.
 
-Models mark their thoughts in many ways: `<think>...</think>`, `[THINK]...[/THINK]`, `<|channel|>analysis<|message|>...`.
-A thought that never ends is one up to the end of the text; one whose start is missing began before the text.
+Models mark their thoughts in many ways: `<think>...</think>`, `[THINK]...[/THINK]`, `<|channel|>analysis<|message|>`. A
+thought that never ends is one up to the end of the text; one whose start is missing began before the text.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from xpert.errors import ModelError
-from xpert.models.chats import chat_template, render_chat
+from xpert.models.chats import render_chat
 from xpert.models.generation import continued, pad_left, special_tokens
 from xpert.models.loading import LoadedModel
 from xpert.records import OutputPair

@@ -144,9 +144,7 @@ class VisionModel:
             names = ", ".join(str(file) for _, files in asked for file in files)
             raise DataError(f"{self.reference} cannot be shown {names} ({error}): leave out what is odd") from error
         with torch.inference_mode():
-            out = model.generate(
-                **inputs.to(model.device, model.dtype), generation_config=_greedy(model, most_tokens)
-            )
+            out = model.generate(**inputs.to(model.device, model.dtype), generation_config=_greedy(model, most_tokens))
         new = out[:, inputs["input_ids"].shape[1] :]
         texts = processor.batch_decode(new, skip_special_tokens=True)
         ends = _ends(model, processor)
