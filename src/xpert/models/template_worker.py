@@ -149,7 +149,8 @@ def _bound_resources() -> None:
 
 def _import_the_rest(environment: jinja2.Environment) -> None:
     """What jinja2 imports only when a template fails, while files can still be opened."""
-    for source in ("{% if %}", "{{ raise_exception('x') }}", "{{ lipsum(1, false) }}{{ strftime_now('%c') }}"):
+    filters = "{{ 'a <b>' | striptags | wordwrap | urlize | indent | pprint }}{{ lipsum(1) }}{{ strftime_now('%c') }}"
+    for source in ("{% if %}", "{{ raise_exception('x') }}", filters):
         with suppress(Exception):
             environment.from_string(source).render()
 
