@@ -49,7 +49,8 @@ def with_template(template: object):
         ("{% for m in messages %}{% if m.role == 'system' %}{{ m.content | upper }}{% else %}({{ m.content }})"
          "{% endif %}{% endfor %}", "Hi", "Be kind.", "(Be kind.\n\nHi)"),
         ("{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
-         "{{ raise_exception('alternate') }}{% endif %}({{ m.content }}){% endfor %}", "Hi", "Be kind.", "(Be kind.\n\nHi)"),
+         "{{ raise_exception('alternate') }}{% endif %}({{ m.content }}){% endfor %}", "Hi", "Be kind.",
+         "(Be kind.\n\nHi)"),
         # Content as a list of parts, with a system turn and without.
         (PARTS, "Hi", "Be kind.", "<|system|>Be kind.<|user|>Hi<|assistant|>"),
         (PARTS, "Hi", None, "<|user|>Hi<|assistant|>"),

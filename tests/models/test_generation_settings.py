@@ -72,6 +72,26 @@ def test_a_bases_settings_change_nothing(stated: dict[str, object], base: Path, 
     assert loaded.model.generation_config.eos_token_id == loaded.tokenizer.eos_token_id == 2
 
 
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"repetition_penalty": 9.0, "num_beams": 3, "min_length": 50},
+        {"repetition_penalty": "x", "temperature": {}, "forced_eos_token_id": "a"},
+        {"suppress_tokens": [9, 10], "max_length": 2, "no_repeat_ngram_size": 1},
+        {"cache_implementation": "static", "use_cache": False},
+        {"return_dict": False, "output_hidden_states": True, "output_attentions": True},
+        {"attn_implementation": "flash_attention_2"},
+        {"task_specific_params": {"text-generation": {"num_beams": 4}}},
+    ],
+    ids=lambda stated: next(iter(stated)),
+)
+def test_nor_do_those_in_its_config(stated: dict[str, object], base: Path, wanted: object, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(base, tmp_path / "base"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **stated}))
+    assert answers(opened(folder)) == wanted
+
+
 def test_nor_with_an_adapter_on(base: Path, tmp_path: Path) -> None:
     tiny_adapter(base, tmp_path / "adapter")
     hostile = Path(shutil.copytree(base, tmp_path / "base"))

@@ -84,6 +84,8 @@ class _Script:
 _LENGTHS, _STEPS, _ENDS_AFTER = (2, 13, 24, 7, 13), 8, (2, 8, 5, 8, 4)
 """Of the prompts of a script; so many tokens are written; rows end there (8: never). Segments are of three."""
 
+_DISTINCT = 64
+
 
 def _script(loaded: LoadedModel) -> _Script | None:
     """A script in the tokens of a model; None where it has too few."""
@@ -91,12 +93,10 @@ def _script(loaded: LoadedModel) -> _Script | None:
     longest = min(max(_LENGTHS), (room or 10_000) - _STEPS - 1)
     pad = loaded.tokenizer.pad_token_id or 0
     free = [token for token in range(tokens) if token != pad]
-    if longest < 2 or len(free) < 64:
+    if longest < 2 or len(free) < _DISTINCT:
         return None
     # Spread over the vocabulary, without order; special tokens among them do no harm here.
-    spread = [free[(17 + number * 7919) % len(free)] for number in range(4 * len(free))]
-    distinct = list(dict.fromkeys(spread))
-    distinct += [token for token in free if token not in set(distinct)]
+    distinct = [free[number * 23 % _DISTINCT * len(free) // _DISTINCT] for number in range(_DISTINCT)]
     stop, chain, following, prompts = distinct.pop(), iter(distinct), dict[int, int](), list[list[int]]()
     for number, (length, ends) in enumerate(zip(_LENGTHS, _ENDS_AFTER, strict=True)):
         row = [next(chain) for _ in range(ends + 1)]

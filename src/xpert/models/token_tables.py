@@ -18,9 +18,19 @@ _GENERATION = "generation_config.json"
 _NAMES = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
+_OURS = {"return_dict": True, "output_hidden_states": False, "output_attentions": False}
+
+
 def repair_config(config: Any) -> None:
-    """Forget special tokens of a configuration that are outside its table, before a model is built from it."""
+    """Put right what a configuration says of how its model is run, before the model is built from it.
+
+    Special tokens outside its table are forgotten. What a model returns, and the code that computes attention, are not
+    its own to choose.
+    """
+    config._attn_implementation = None
     for part in {id(each): each for each in (config, config.get_text_config(decoder=True))}.values():
+        for name, value in _OURS.items():
+            setattr(part, name, value)
         size = getattr(part, "vocab_size", None)
         if not isinstance(size, int):
             continue
