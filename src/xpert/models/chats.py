@@ -31,7 +31,7 @@ TRIED = (
 """Prompts that a template must leave as they are, but for space around them."""
 
 _ROLES = ("assistant", "model", "bot", "gpt", "response")
-_OFF = {"enable_thinking": False, "thinking": False}
+THINKING_OFF = {"enable_thinking": False, "thinking": False}
 """Answers are wanted, not thoughts: names by which templates are told so."""
 
 
@@ -171,7 +171,7 @@ class _Form:
 @lru_cache(maxsize=256)
 def _chat(template: str, variables: tuple[tuple[str, Any], ...], system: str | None) -> _Chat:
     """How to ask through a template; found out once."""
-    given = {**dict(variables), **_OFF, "add_generation_prompt": True, "tools": None, "documents": None}
+    given = {**dict(variables), **THINKING_OFF, "add_generation_prompt": True, "tools": None, "documents": None}
     form = _form(template, given)
     hears = system is not None and _hears(template, given, form, system)
     heard = system if hears else None

@@ -25,6 +25,7 @@ from xpert.models.remote_code import refuse_code
 from xpert.models.token_tables import fit_tokenizer, fresh_generation_config, repair_config
 from xpert.records import PicturePair
 from xpert.summarizing.answers import plain_caption, shares, whole_part, words_of
+from xpert.summarizing.picture_chats import LITERAL, rendered_question
 from xpert.summarizing.summarizer import Progress, Proposal
 
 VISION_MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
@@ -131,9 +132,13 @@ class VisionModel:
         assert self._opened is not None
         model, processor = self._opened
         chats = [_chat(question, [read_picture(f, self.most_pixels) for f in files]) for question, files in asked]
+        # The questions of a batch are the same; only the pictures differ.
+        rendered = rendered_question(processor, asked[0][0], len(asked[0][1]))
         try:
             inputs = processor.apply_chat_template(
                 chats,
+                chat_template=LITERAL,
+                xpert_rendered=rendered,
                 add_generation_prompt=True,
                 tokenize=True,
                 return_dict=True,
