@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from xpert.errors import DamagedModelError, MissingModelError
 from xpert.models.generation import generate
-from xpert.models.loading import LoadedModel, load_model
+from xpert.models.loading import LoadedModel, adapted, load_model
 from xpert.models.reference import ModelReference
 from xpert.records import Sample
 from xpert.testing.tiny import tiny_adapter, tiny_base, tiny_tokenizer
@@ -130,7 +130,8 @@ def test_quantised_models_are_refused(how: object, base: Path) -> None:
     [{"pad_token_id": 5000}, {"pad_token_id": -1}, {"eos_token_id": 5000, "bos_token_id": 10**12},
      {"eos_token_id": [2, 9999]}, {"pad_token_id": None}],
 )  # fmt: skip
-def test_special_tokens_outside_the_table_are_replaced(ids: dict[str, object], base: Path) -> None:
+def test_special_tokens_outside_the_table_are_replaced(ids: dict[str, object], base: Path, tmp_path: Path) -> None:
+    adapter = tiny_adapter(base, tmp_path / "adapter")
     wanted = generate(opened(base), ["Hi", "What is bread?"], max_new_tokens=8, temperature=0)
     stated(base, **ids)
     stated(base, "generation_config.json", **ids)
@@ -138,6 +139,8 @@ def test_special_tokens_outside_the_table_are_replaced(ids: dict[str, object], b
     size = loaded.model.config.vocab_size
     assert 0 <= loaded.tokenizer.pad_token_id < size and loaded.tokenizer.eos_token_id == 2
     assert generate(loaded, ["Hi", "What is bread?"], max_new_tokens=8, temperature=0) == wanted
+    with adapted(loaded, adapter) as personal:
+        assert generate(personal, ["Hi"], max_new_tokens=2)
 
 
 def test_added_tokens_beyond_the_table_are_plain_text(base: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from xpert.errors import DamagedModelError, MissingModelError, ModelError, SettingsError
 from xpert.models.adapters import check_fit, inspect_adapter
@@ -21,7 +21,7 @@ from xpert.models.chats import render_chat as render_chat
 from xpert.models.headers import strict_json
 from xpert.models.reference import ModelReference, model_digest, resolve_folder, tokenizer_digest
 from xpert.models.remote_code import refuse_code
-from xpert.models.token_tables import fit_tokenizer, fresh_generation_config, repair_config
+from xpert.models.token_tables import fit_tokenizer, fresh_generation_config, read_config
 from xpert.models.whole_models import check_whole_fit, inspect_whole_model, is_whole_model
 from xpert.printing import printable
 
@@ -148,13 +148,12 @@ def _read_config(folder: Path) -> Any:
     Raises:
         DamagedModelError: it is of a model that reads one text and writes another.
     """
-    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config = read_config(folder)
     if config.is_encoder_decoder:
         raise DamagedModelError(
             f"{folder} is an encoder-decoder model (type {printable(str(config.model_type), 40)!r}), and only models "
             "that continue a text are tuned here: give a causal language model"
         )
-    repair_config(config)
     return config
 
 

@@ -18,6 +18,15 @@ _GENERATION = "generation_config.json"
 _NAMES = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
+def read_config(folder: Path) -> Any:
+    """The configuration of a model folder, repaired; raises whatever transformers raises."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    repair_config(config)
+    return config
+
+
 _OURS = {"return_dict": True, "output_hidden_states": False, "output_attentions": False}
 
 
@@ -64,8 +73,9 @@ def fresh_generation_config(folder: Path, config: Any) -> Any:
     file, text = folder / _GENERATION, config.get_text_config(decoder=True)
     stated = strict_json(file.read_bytes(), str(file)) if file.is_file() else {}
     kept: dict[str, Any] = {}
+    rows = getattr(text, "vocab_size", None)
+    size = rows if isinstance(rows, int) else 2**31
     for name in _NAMES:
-        size = int(text.vocab_size)
         ids = valid_ids(stated.get(name), size) or valid_ids(getattr(text, name, None), size)
         ids = ids or valid_ids(getattr(config, name, None), size)
         if ids:
