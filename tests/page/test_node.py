@@ -125,6 +125,15 @@ def test_answers_are_those_of_python(node: Any, real: Path) -> None:
         assert node.told("answer", real, prompt) == {"tokens": made, "answer": tokens.decode(made)}
 
 
+@pytest.mark.parametrize(
+    "said", ["<think>hm</think> Hi", "Hi <b>you</b>", "[THINK]a", "a</think>Hi", "<|channel|>analysis<|message|>a", ""]
+)
+def test_thoughts_are_cut_off_as_python_does(said: str, node: Any, real: Path) -> None:
+    tokens = Tokens(real, read_manifest(real, verify=False).prompt)
+    ids = list(tokens._tokenizer.encode(said, add_special_tokens=False).ids)
+    assert node.told("decode", real, json.dumps(ids)) == tokens.decode(ids)
+
+
 def test_a_wrong_graph_is_named(node: Any, reference: Callable[[str], Any], tmp_path: Path) -> None:
     folder = shutil.copytree(reference("llama").export, tmp_path / "export")
     golden = json.loads((folder / "golden.json").read_text())

@@ -240,3 +240,37 @@ def test_a_processor_with_code_of_its_own_is_refused_and_nobody_is_asked(
     with contextlib.suppress(DamagedModelError):
         VisionModel(strange, device="cpu").propose(pairs[:1])
     assert not Path(ran).exists()
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "does not come to an end"),
+        ("{{ unheard_of() }}", "'unheard_of' is undefined"),
+        ("Hello.", "drops what is asked"),
+    ],
+)
+def test_a_chat_template_that_cannot_be_used_is_told(
+    template: str, why: str, folder: Path, pairs: list[PicturePair], tmp_path: Path
+) -> None:
+    spoilt = Path(shutil.copytree(folder, tmp_path / "model"))
+    (spoilt / "chat_template.jinja").write_text(template)
+    with pytest.raises(DamagedModelError, match=why):
+        VisionModel(spoilt, device="cpu").propose(pairs[:1])
+
+
+def test_settings_of_the_model_leak_into_no_answer(folder: Path, pairs: list[PicturePair], tmp_path: Path) -> None:
+    hostile = Path(shutil.copytree(folder, tmp_path / "model"))
+    stated = {"repetition_penalty": 9.0, "min_new_tokens": 50, "no_repeat_ngram_size": 1, "temperature": {}}
+    (hostile / "generation_config.json").write_text(json.dumps(stated))
+    (hostile / "chat_template.jinja").write_text(
+        (hostile / "chat_template.jinja").read_text() + "{% set day = strftime_now('%F') %}"
+    )
+    assert VisionModel(hostile, device="cpu").propose(pairs) == VisionModel(folder, device="cpu").propose(pairs)
+
+
+def test_adapter_files_beside_a_model_are_refused(folder: Path, pairs: list[PicturePair], tmp_path: Path) -> None:
+    twofold = Path(shutil.copytree(folder, tmp_path / "model"))
+    (twofold / "adapter_config.json").write_text("{}")
+    with pytest.raises(DamagedModelError, match="holds a base and an adapter"):
+        VisionModel(twofold, device="cpu").propose(pairs[:1])

@@ -1,7 +1,7 @@
 """The prompt template of a tokenizer as plain data, so that a device needs no template language.
 
 Knows transformers' tokenizers; never sees a model. A chat template is a program; what it makes of one user turn is
-almost always prefix + prompt + suffix. That is tried on a few prompts, and a template that does otherwise is refused.
+almost always prefix + prompt + suffix, which `xpert.models.chats` finds out: a template that does otherwise is refused.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from xpert.errors import ModelError
+from xpert.models.chats import TRIED, chat_frame
 from xpert.models.generation import special_tokens
-from xpert.models.loading import render_chat
 from xpert.records import Sample
 from xpert.runtime.manifest import TOKENIZER, Prompt
 from xpert.runtime.tokens import Tokens
 from xpert.tuning.batches import encode
 
-_MARK = "Xpert7Mark"
-_TRIED = ("  with space around \n", "two\nlines {{ braces }}", "ünïcödé 语 🙂", "a")
+_LONG = 10_000
 
 
 def prompt_template(tokenizer: PreTrainedTokenizerBase, generation_config: Any) -> Prompt:
@@ -29,24 +28,15 @@ def prompt_template(tokenizer: PreTrainedTokenizerBase, generation_config: Any) 
     Raises:
         ModelError: the chat template makes something else of a prompt than prefix + prompt + suffix.
     """
-    whole = render_chat(tokenizer, _MARK)
-    prefix, _, suffix = whole.partition(_MARK)
-    strip = render_chat(tokenizer, _TRIED[0]) != prefix + _TRIED[0] + suffix
-    for prompt in _TRIED:
-        made, wanted = render_chat(tokenizer, prompt), prefix + (prompt.strip() if strip else prompt) + suffix
-        if whole.count(_MARK) != 1 or made != wanted:
-            raise ModelError(
-                f"the chat template is not prefix + prompt + suffix: of {prompt!r} it makes {made!r}: give the base a "
-                "plainer chat_template"
-            )
+    frame = chat_frame(tokenizer)
     end: Any = tokenizer.eos_token_id
     configured: Any = generation_config.eos_token_id
     stops = configured if isinstance(configured, list) else [configured]
     return Prompt(
-        prefix=prefix,
-        suffix=suffix,
-        strip=strip,
-        empty=render_chat(tokenizer, ""),
+        prefix=frame.prefix,
+        suffix=frame.suffix,
+        strip=frame.strip,
+        empty=frame.empty,
         add_special_tokens=special_tokens(tokenizer),
         first=next((i for i in (tokenizer.bos_token_id, end) if i is not None), None),
         begin=tokenizer.bos_token_id,
@@ -68,9 +58,9 @@ def write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, prompt: Pr
             f"{type(tokenizer).__name__} has no {TOKENIZER} form: convert the base's tokenizer to a fast one first"
         )
     backend.save(str(folder / TOKENIZER))
-    samples = [Sample(asked, f"{asked} {answer}") for asked in ("", *_TRIED) for answer in ("yes", *_TRIED)]
-    own = [(sample.tokens, sample.start) for sample in encode(tokenizer, samples, 10_000)]
-    if own != [(sample.tokens, sample.start) for sample in Tokens(folder, prompt).encode(samples, 10_000)]:
+    samples = [Sample(asked, f"{asked} {answer}") for asked in ("", *TRIED) for answer in ("yes", *TRIED)]
+    own = [(sample.tokens, sample.start) for sample in encode(tokenizer, samples, _LONG)]
+    if own != [(sample.tokens, sample.start) for sample in Tokens(folder, prompt).encode(samples, _LONG)]:
         raise ModelError(
             f"{TOKENIZER} gives other tokens than {type(tokenizer).__name__}, which changes texts by itself: save the "
             "base with a plain fast tokenizer"

@@ -20,6 +20,7 @@ from xpert.errors import DamagedModelError, MismatchError, MissingModelError
 from xpert.models.headers import check_finite, read_header
 from xpert.models.lora_settings import LoraSettings, named, read_lora_settings
 from xpert.models.reference import folder_digest, model_digest, tokenizer_digest
+from xpert.models.token_tables import read_config
 from xpert.printing import printable
 
 CONFIG = "adapter_config.json"
@@ -223,11 +224,11 @@ def base_layers(folder: Path) -> dict[str, BaseLayer]:
 def _base_layers(folder: Path, digest: str) -> dict[str, BaseLayer]:
     """The layers of a base built on torch's meta device; remembered by the base's digest."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
 
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = read_config(folder)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:

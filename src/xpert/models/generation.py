@@ -1,31 +1,34 @@
-"""Answers of a loaded model: batched, with key-value cache, reproducible by seed.
+"""Answers of a loaded model: batched where that is right, reproducible by seed.
 
-Knows nothing of what the answers are for.
+Knows nothing of what the answers are for. Every setting is chosen here: what a base's generation_config.json says of
+them never counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from typing import Any
 
 import torch
-from transformers import DynamicCache, GenerationConfig, PreTrainedTokenizerBase
+from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 
-from xpert.models.loading import LoadedModel, render_chat
+from xpert.models.chats import chat_template, render_chats
+from xpert.models.decoding import written
+from xpert.models.loading import LoadedModel
+from xpert.models.sampling import NucleusSampling
+from xpert.models.thoughts import answer_text
+from xpert.models.ways import How, fresh_configuration, positions
+from xpert.models.ways import pad_left as pad_left
 
 Progress = Callable[[str, int, int], None]
 CUT = " ..."
 _PROMPT_TOKENS = 1024
 """Longer prompts lose their start: their end is what asks for the answer."""
 
-_SEGMENT_TOKENS = 24
-"""Answers that have ended leave the batch after so many tokens; before, they are computed in vain."""
-
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether the tokenizer must add its own special tokens: only where no chat template wrote them."""
-    return tokenizer.chat_template is None
+    return chat_template(tokenizer) is None
 
 
 def _end_ids(loaded: LoadedModel) -> list[int]:
@@ -34,16 +37,18 @@ def _end_ids(loaded: LoadedModel) -> list[int]:
     return sorted({i for i in [*ids, loaded.tokenizer.eos_token_id] if i is not None})
 
 
-def _configuration(loaded: LoadedModel, max_new_tokens: int, temperature: float, top_p: float) -> GenerationConfig:
-    make: Any = GenerationConfig
-    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": temperature > 0, "use_cache": True}
-    if temperature > 0:
-        settings |= {"temperature": temperature, "top_p": top_p, "top_k": 0}
-    ends = _end_ids(loaded)
-    configuration: GenerationConfig = make(
-        **settings, eos_token_id=ends or None, pad_token_id=loaded.tokenizer.pad_token_id
-    )
-    return configuration
+def _sampler(temperature: float, top_p: float) -> tuple[dict[str, Any], LogitsProcessorList]:
+    """The one place that says how a token is drawn: settings of `generate`, and what is done to the logits besides."""
+    if temperature <= 0:
+        return {}, LogitsProcessorList()
+    # The library's own warpers stay out at these values: they would sort the whole vocabulary.
+    untouched = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
+    return untouched, LogitsProcessorList([NucleusSampling(temperature, top_p)])
+
+
+def _how(loaded: LoadedModel, max_new_tokens: int, temperature: float = 0, top_p: float = 1) -> How:
+    chosen, processors = _sampler(temperature, top_p)
+    return How(fresh_configuration(loaded, max_new_tokens, ends=_end_ids(loaded), **chosen), processors)
 
 
 def generate(
@@ -73,85 +78,47 @@ def generate(
         on_progress: called with ("answering", done, n).
 
     Returns:
-        n texts, in the order of the prompts.
+        n texts, in the order of the prompts, without what the model thought before it answered.
     """
-    tokenizer, texts = loaded.tokenizer, [""] * len(prompts)
-    chats = [render_chat(tokenizer, prompt, system) for prompt in prompts]
-    configuration = _configuration(loaded, max_new_tokens, temperature, top_p)
+    texts = [""] * len(prompts)
+    chats = render_chats(loaded.tokenizer, prompts, system)
+    how = _how(loaded, max_new_tokens, temperature, top_p)
     order = sorted(range(len(chats)), key=lambda i: (len(chats[i]), i))
     devices = [loaded.device] if loaded.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.inference_mode():
         torch.manual_seed(seed)
         for begin in range(0, len(order), batch_size):
             rows = order[begin : begin + batch_size]
-            for row, text in zip(rows, _answer(loaded, [chats[i] for i in rows], configuration), strict=True):
+            for row, text in zip(rows, _answer(loaded, [chats[i] for i in rows], how), strict=True):
                 texts[row] = text
             if on_progress is not None:
                 on_progress("answering", begin + len(rows), len(order))
     return texts
 
 
-def _answer(loaded: LoadedModel, chats: list[str], configuration: GenerationConfig) -> list[str]:
+def continued(loaded: LoadedModel, rows: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+    """The most probable new tokens behind each row of tokens."""
+    with torch.inference_mode():
+        return written(loaded, rows, _how(loaded, max_new_tokens))
+
+
+def _answer(loaded: LoadedModel, chats: list[str], how: How) -> list[str]:
     tokenizer = loaded.tokenizer
     encoded = tokenizer(chats, add_special_tokens=special_tokens(tokenizer))["input_ids"]
-    limit = _room(loaded, configuration.max_new_tokens or 0)
-    inputs, mask = pad_left([_keep_end(ids, limit, tokenizer.bos_token_id) for ids in encoded], loaded)
-    ends = set(_end_ids(loaded))
-    return [
-        _text(tokenizer, ids) + ("" if any(token in ends for token in ids) else CUT)
-        for ids in _continue(loaded, inputs, mask, configuration, ends)
-    ]
+    limit = _room(loaded, how.most)
+    rows = [_keep_end(ids, limit, tokenizer.bos_token_id) or _first(tokenizer) for ids in encoded]
+    return [_text(tokenizer, ids) + ("" if how.ends.intersection(ids) else CUT) for ids in written(loaded, rows, how)]
 
 
-def _continue(
-    loaded: LoadedModel, inputs: torch.Tensor, mask: torch.Tensor, configuration: GenerationConfig, ends: set[int]
-) -> list[list[int]]:
-    """New tokens of each row; rows that have ended leave the batch between segments.
-
-    Only a growing cache can lose rows; a model that keeps another kind answers in one go.
-    """
-    state = torch.random.get_rng_state()
-    try:
-        return _segments(loaded, inputs, mask, configuration, ends)
-    except (AttributeError, NotImplementedError, TypeError, ValueError):
-        torch.random.set_rng_state(state)
-    out = loaded.model.generate(input_ids=inputs, attention_mask=mask, generation_config=configuration)
-    whole: list[list[int]] = out[:, inputs.shape[1] :].tolist()
-    return whole
-
-
-def _segments(
-    loaded: LoadedModel, inputs: torch.Tensor, mask: torch.Tensor, configuration: GenerationConfig, ends: set[int]
-) -> list[list[int]]:
-    most, width = configuration.max_new_tokens or 0, inputs.shape[1]
-    rows = list(range(len(inputs)))
-    found: list[list[int]] = [[] for _ in rows]
-    cache: Any = DynamicCache(config=loaded.model.config)
-    segment = copy(configuration)
-    while rows and (left := most - (inputs.shape[1] - width)) > 0:
-        segment.max_new_tokens = min(_SEGMENT_TOKENS, left)
-        made = loaded.model.generate(
-            input_ids=inputs, attention_mask=mask, past_key_values=cache, generation_config=segment
-        )
-        alive = []
-        for place, ids in enumerate(made[:, width:].tolist()):
-            found[rows[place]] = ids
-            if not ends.intersection(ids):
-                alive.append(place)
-        keep = torch.tensor(alive, device=made.device, dtype=torch.long)
-        if 0 < len(alive) < len(rows):
-            cache.batch_select_indices(keep)
-        mask = torch.cat([mask, mask.new_ones(len(mask), made.shape[1] - inputs.shape[1])], 1)[keep]
-        inputs, rows = made[keep], [rows[place] for place in alive]
-    return found
+def _first(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What stands where a text would be empty."""
+    return [next((i for i in (tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None), 0)]
 
 
 def _room(loaded: LoadedModel, max_new_tokens: int) -> int:
     """Prompt tokens that leave room for the answer."""
-    positions = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(positions, int) or positions <= 0:
-        return _PROMPT_TOKENS
-    return max(1, min(_PROMPT_TOKENS, positions - max_new_tokens))
+    most = positions(loaded)
+    return _PROMPT_TOKENS if most is None else max(1, min(_PROMPT_TOKENS, most - max_new_tokens))
 
 
 def _keep_end(ids: list[int], limit: int, bos: int | None) -> list[int]:
@@ -161,19 +128,21 @@ def _keep_end(ids: list[int], limit: int, bos: int | None) -> list[int]:
     return head + ids[len(ids) - limit + len(head) :]
 
 
-def pad_left(rows: Sequence[Sequence[int]], loaded: LoadedModel) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and attention mask, each (rows, longest row), padded on the left."""
-    width, pad = max(map(len, rows)), loaded.tokenizer.pad_token_id or 0
-    ids = torch.tensor([[pad] * (width - len(row)) + [*row] for row in rows], device=loaded.device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=loaded.device)
-    return ids, mask
-
-
 def cut(tokenizer: PreTrainedTokenizerBase, text: str, max_tokens: int) -> str:
     """A person's text as long as an answer may be: longer ones are cut and end in " ..." alike."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return text if len(ids) <= max_tokens else _text(tokenizer, ids[:max_tokens]) + CUT
+    return text if len(ids) <= max_tokens else _decoded(tokenizer, ids[:max_tokens]).strip() + CUT
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+    """An answer, without special tokens and thoughts."""
+    return answer_text(
+        ids,
+        frozenset(tokenizer.all_special_ids),
+        lambda token: str(tokenizer.convert_ids_to_tokens(token)),
+        lambda some: _decoded(tokenizer, some),
+    )
+
+
+def _decoded(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True))

@@ -14,12 +14,16 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from xpert.errors import DamagedModelError, MissingModelError, SettingsError
+from xpert.errors import DamagedModelError, MissingModelError, ModelError, SettingsError
 from xpert.models.adapters import check_fit, inspect_adapter
+from xpert.models.base_files import check_base_files, check_loaded
+from xpert.models.chats import render_chat as render_chat
 from xpert.models.headers import strict_json
 from xpert.models.reference import ModelReference, model_digest, resolve_folder, tokenizer_digest
 from xpert.models.remote_code import refuse_code
+from xpert.models.token_tables import fit_tokenizer, fresh_generation_config, read_config
 from xpert.models.whole_models import check_whole_fit, inspect_whole_model, is_whole_model
+from xpert.printing import printable
 
 
 @dataclass
@@ -89,15 +93,25 @@ def load_model(
     if reference.adapter is not None:
         check_fit(inspect_adapter(Path(reference.adapter)), folder)
     strict_json((folder / "config.json").read_bytes(), str(folder / "config.json"))
+    check_base_files(folder)
     try:
         tokenizer = like.tokenizer if like else _read_tokenizer(folder)
+        config = _read_config(folder)
         read: Any = AutoModelForCausalLM.from_pretrained(
             folder,
+            config=config,
+            generation_config=fresh_generation_config(folder, config),
             dtype=choose_dtype(chosen, dtype),
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
+    except ModelError:
+        raise
+    except ImportError as error:
+        raise MissingModelError(
+            f"model folder {folder} needs a library that is not installed ({printable(str(error), 200)}): install it"
+        ) from error
     except OSError as error:
         raise MissingModelError(f"model folder {folder} is not complete: {error}") from error
     except Exception as error:
@@ -105,8 +119,9 @@ def load_model(
         raise DamagedModelError(f"model folder {folder} cannot be read ({error}): download it again") from error
     model, report = read
     check_weights(model, report["missing_keys"], folder)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    check_loaded(model, report, folder)
+    if like is None:
+        fit_tokenizer(tokenizer, model.get_input_embeddings().weight.shape[0], model.generation_config, folder)
     model = model.to(chosen).eval().requires_grad_(False)
     words = like.tokenizer_digest if like else tokenizer_digest(folder)
     loaded = LoadedModel(model, tokenizer, chosen, folder, digest, words)
@@ -125,6 +140,21 @@ def check_weights(model: Any, missing: Collection[str], folder: Path) -> None:
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise DamagedModelError(f"model folder {folder}: {name} holds NaN or infinite numbers: download it again")
+
+
+def _read_config(folder: Path) -> Any:
+    """The configuration of a model that answers, its special tokens inside the table.
+
+    Raises:
+        DamagedModelError: it is of a model that reads one text and writes another.
+    """
+    config = read_config(folder)
+    if config.is_encoder_decoder:
+        raise DamagedModelError(
+            f"{folder} is an encoder-decoder model (type {printable(str(config.model_type), 40)!r}), and only models "
+            "that continue a text are tuned here: give a causal language model"
+        )
+    return config
 
 
 def _read_tokenizer(folder: Path) -> Any:
@@ -174,24 +204,3 @@ def personalized(loaded: LoadedModel, folder: Path) -> Iterator[LoadedModel]:
         return
     check_whole_fit(inspect_whole_model(folder), loaded.folder)
     yield load_model(ModelReference(str(folder)), device=str(loaded.device), dtype=loaded.model.dtype, like=loaded)
-
-
-def render_chat(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str | None = None) -> str:
-    """The text up to where the answer starts.
-
-    With a chat template: a user turn, after a system turn where one is given (models whose template
-    knows no system turn get it in front of the prompt). Without: `{system}\\n\\n{prompt}\\n\\n`.
-    """
-    if tokenizer.chat_template is None:
-        return "".join(f"{part}\n\n" for part in (system, prompt) if part)
-    messages = [{"role": "user", "content": prompt}]
-    if system:
-        try:
-            return str(_apply(tokenizer, [{"role": "system", "content": system}, *messages]))
-        except Exception:
-            messages = [{"role": "user", "content": f"{system}\n\n{prompt}"}]
-    return str(_apply(tokenizer, messages))
-
-
-def _apply(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> Any:
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from xpert.embedded import EMBEDDED_PIPELINES
 from xpert.errors import DamagedModelError, MissingModelError, ModelError
+from xpert.models.base_files import refuse_adapter
 from xpert.models.headers import strict_json
+from xpert.models.lora_settings import read_capped
 from xpert.models.reference import folder_digest, has_weights, hub_snapshot
 from xpert.models.remote_code import refuse_code
 
@@ -143,6 +145,8 @@ def check_pipeline(folder: Path) -> str:
         )
     for part in parts_of(read_index(folder)):
         refuse_code(folder / part)
+        refuse_adapter(folder / part)
+        _check_shards(folder / part)
     for part in ("unet", "vae", "text_encoder"):
         if not any((folder / part).glob("*.safetensors")):
             raise MissingModelError(
@@ -150,6 +154,21 @@ def check_pipeline(folder: Path) -> str:
                 "`save_pretrained(..., safe_serialization=True)` (pickled weights are refused)"
             )
     return str(name)
+
+
+def _check_shards(part: Path) -> None:
+    """Refuse an index of shards that names files elsewhere.
+
+    Raises:
+        DamagedModelError: it does, or it is none.
+    """
+    for index in part.glob("*.safetensors.index.json"):
+        where = strict_json(read_capped(index), str(index)).get("weight_map")
+        names = set(map(str, where.values())) if isinstance(where, dict) else {""}
+        if not all(Path(name).name == name and name.endswith(".safetensors") for name in names):
+            raise DamagedModelError(
+                f"{index} has no weight_map from tensors to files beside it: download or save the pipeline again"
+            )
 
 
 def pipeline_digest(folder: Path) -> str:

@@ -20,6 +20,19 @@ from xpert.printing import printable
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt")
 
+_SHAPING = frozenset("bos_token eos_token add_bos_token add_eos_token add_prefix_space do_lower_case legacy".split())
+"""Settings of tokenizer_config.json that change the tokens of a chat."""
+
+_OWN_CHAT = {
+    "chat_template": (
+        "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    ),
+    "bos_token": "<|bos|>",
+    "eos_token": "<|end|>",
+}
+"""Those of the models that come with the package."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelReference:
@@ -180,16 +193,35 @@ def model_digest(folder: Path) -> str:
 
 
 def tokenizer_digest(folder: Path) -> str:
-    """SHA-256 over the vocabulary files of a model folder.
+    """SHA-256 over what makes tokens of a text: the vocabulary files of a model folder, and its chat template.
+
+    XPerT's own template, and a folder without one, add nothing: digests from before templates counted stay.
 
     Raises:
-        DamagedModelError: tokenizer.json cannot be read.
+        DamagedModelError: a file cannot be read.
     """
-    tokenizer = folder / "tokenizer.json"
+    tokenizer, chat = folder / "tokenizer.json", _chat_settings(folder)
     if tokenizer.is_file():
         kept = {k: v for k, v in _json_object(tokenizer).items() if k not in ("padding", "truncation")}
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-    return folder_digest(folder, TOKENIZER_FILES)
+        words = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    else:
+        words = folder_digest(folder, TOKENIZER_FILES)
+    if chat is None or chat == _OWN_CHAT:
+        return words
+    return hashlib.sha256(f"{words}\0{json.dumps(chat, sort_keys=True)}".encode()).hexdigest()
+
+
+def _chat_settings(folder: Path) -> dict[str, Any] | None:
+    """The chat template of a folder and what shapes its tokens besides; None without a template."""
+    file, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
+    stated = _json_object(file) if file.is_file() else {}
+    try:
+        text: Any = template.read_text("utf-8") if template.is_file() else stated.get("chat_template")
+    except (OSError, ValueError) as error:
+        raise DamagedModelError(f"{template} cannot be read: download or save the model again") from error
+    if text is None:
+        return None
+    return {"chat_template": text, **{key: value for key, value in stated.items() if key in _SHAPING}}
 
 
 def _json_object(file: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def inspect_whole_model(folder: Path) -> WholeModelFacts:
         return WholeModelFacts(
             folder=folder,
             digest=model_digest(folder),
-            weights=_weights(folder),
+            weights=weight_files(folder),
             base_digest=card_digest(card_facts(folder / CARD), "base_sha256"),
         )
     except OSError as error:
@@ -70,8 +70,13 @@ def inspect_whole_model(folder: Path) -> WholeModelFacts:
         ) from error
 
 
-def _weights(folder: Path) -> tuple[Path, ...]:
-    """The one file, or the shards that the index names, as transformers looks for them."""
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """The one file, or the shards that the index names, as transformers looks for them.
+
+    Raises:
+        MissingModelError: there are none, or a shard is missing.
+        DamagedModelError: the index is none, or names files elsewhere.
+    """
     if (folder / ONE_FILE).is_file():
         return (folder / ONE_FILE,)
     index = folder / INDEX

@@ -12,6 +12,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from xpert.errors import DamagedModelError
+from xpert.models.thoughts import answer_text
 from xpert.records import Sample
 from xpert.runtime.manifest import TOKENIZER, Prompt
 
@@ -44,6 +45,8 @@ class Tokens:
             ) from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._special = frozenset(token for token, facts in added.items() if facts.special)
         self._prompt = prompt
 
     def rendered(self, prompt: str) -> str:
@@ -78,8 +81,13 @@ class Tokens:
         return [sample for sample in encoded if len(sample.tokens) > sample.start]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of an answer, without special tokens."""
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
+        """The text of an answer, without special tokens and without what the model thought before it."""
+        return answer_text(
+            tokens,
+            self._special,
+            lambda token: str(self._tokenizer.id_to_token(token)),
+            lambda some: str(self._tokenizer.decode(list(some), skip_special_tokens=True)),
+        )
 
     def _ids(self, text: str, special: bool) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=special).ids)

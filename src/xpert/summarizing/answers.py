@@ -10,9 +10,9 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
+from xpert.models.thoughts import without_thoughts
 from xpert.space.words import merge_candidates, normalise
 
-_THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
 _MARKS = re.compile(r"</?[a-z|_][^<>\n]*>|[*`\"“”„«»_#]+", re.IGNORECASE)
 _MONOCHROME = re.compile(r"\bblack(?:\s*-?\s*and\s*-?\s*|\s*[-&/]\s*)white\b", re.IGNORECASE)
 _LINES = re.compile(r"[\n\r]+|[.!?](?=\s|$)|(?<![\w.])\(?\d+[.):](?=\s|$)")
@@ -58,7 +58,7 @@ _OPENING = re.compile(
 
 def words_of(answer: str) -> list[str]:
     """The distinct style words that an answer names, normalised, in its order."""
-    text = unicodedata.normalize("NFKC", _THOUGHTS.sub(" ", answer))
+    text = unicodedata.normalize("NFKC", without_thoughts(answer))
     text = _MONOCHROME.sub("black-and-white", _MARKS.sub(" ", text))
     found = [word for line in _LINES.split(text) for word in _line(line)]
     return list(dict.fromkeys(found))
@@ -72,7 +72,7 @@ def shares(answers: Sequence[Sequence[str]]) -> list[tuple[str, float]]:
 
 def plain_caption(answer: str) -> str:
     """The first sentence of an answer on one line, without quotes, its full stop and "The image shows"."""
-    paragraph = re.split(r"\n\s*\n", _THOUGHTS.sub(" ", answer).strip(), maxsplit=1)[0]
+    paragraph = re.split(r"\n\s*\n", without_thoughts(answer).strip(), maxsplit=1)[0]
     line = re.split(r"(?<=[.!?])\s", " ".join(paragraph.split()), maxsplit=1)[0]
     return _OPENING.sub("", line.strip(" \"'“”*`")).rstrip(" .,;\"'“”*`")
 

@@ -19,6 +19,7 @@ import torch
 
 from xpert.embedded import EMBEDDED_CLIPS
 from xpert.errors import DamagedModelError, MissingModelError, SettingsError
+from xpert.models.base_files import check_loaded, refuse_adapter
 from xpert.models.headers import strict_json
 from xpert.models.loading import check_weights, choose_device
 from xpert.models.reference import folder_digest, model_digest, resolve_folder, tokenizer_digest
@@ -130,6 +131,7 @@ class ClipSummarizer:
                 "openai/clip-vit-base-patch32"
             )
         refuse_code(self.folder)
+        refuse_adapter(self.folder)
         device: Any = choose_device(self.device)
         try:
             read: Any = CLIPModel.from_pretrained(
@@ -147,6 +149,7 @@ class ClipSummarizer:
             raise DamagedModelError(f"CLIP {self.folder} cannot be read ({error}): download it again") from error
         model, report = read
         check_weights(model, report["missing_keys"], self.folder)
+        check_loaded(model, report, self.folder)
         return model.to(device).eval(), tokenizer, processor
 
     @property

@@ -16,11 +16,13 @@ import numpy as np
 import torch
 
 from xpert.errors import ModelError
-from xpert.models.generation import pad_left, special_tokens
-from xpert.models.loading import LoadedModel, render_chat
+from xpert.models.chats import render_chat
+from xpert.models.generation import continued, pad_left, special_tokens
+from xpert.models.loading import LoadedModel
 from xpert.records import OutputPair
 from xpert.space.words import merge_candidates, normalise
 from xpert.summarizing import instruction
+from xpert.summarizing.padding import grouped
 from xpert.summarizing.summarizer import FloatArray, Progress, Proposal
 
 _WORD_TOKENS = 4
@@ -102,9 +104,9 @@ class LanguageSummarizer:
         states = np.zeros((len(encoded), self.width))
         done = 0
         with torch.inference_mode():
-            for rows in _batches(order, encoded, self.batch_tokens):
-                ids, mask = pad_left([encoded[i] for i in rows], self.loaded)
-                states[rows] = self._last(input_ids=ids, attention_mask=mask)
+            batches = _batches(order, encoded, self.batch_tokens)
+            for rows in grouped(self.loaded, self._together, batches, encoded):
+                states[rows] = self._together([encoded[i] for i in rows])
                 done += len(rows)
                 if on_progress is not None:
                     on_progress("embedding", done, len(order))
@@ -131,6 +133,11 @@ class LanguageSummarizer:
             return self.tokens_per_batch
         return _TOKENS_PER_BATCH.get(self.loaded.device.type, _TOKENS_PER_BATCH_ELSEWHERE)
 
+    def _together(self, rows: Sequence[Sequence[int]]) -> FloatArray:
+        """Hidden states (n, d) of token rows, padded on the left."""
+        ids, mask = pad_left(rows, self.loaded)
+        return self._last(input_ids=ids, attention_mask=mask)
+
     def _last(self, **inputs: Any) -> FloatArray:
         hidden = self.loaded.model.base_model(**inputs, use_cache=False).last_hidden_state[:, -1]
         return np.asarray(hidden.float().cpu().numpy(), dtype=np.float64)
@@ -138,17 +145,10 @@ class LanguageSummarizer:
     def _complete(self, question: str, first: Sequence[int]) -> list[str]:
         """Each first token, continued greedily until its word is whole."""
         start = self.tokens(question)
-        ids, mask = pad_left([[*start, token] for token in first], self.loaded)
-        with torch.inference_mode():
-            out = self.loaded.model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                max_new_tokens=_WORD_TOKENS,
-                do_sample=False,
-                pad_token_id=self.loaded.tokenizer.pad_token_id,
-            )
+        made = continued(self.loaded, [[*start, token] for token in first], _WORD_TOKENS)
         texts = [
-            str(self.loaded.tokenizer.decode(row[len(start) :], skip_special_tokens=False)) for row in out.tolist()
+            str(self.loaded.tokenizer.decode([token, *ids], skip_special_tokens=False))
+            for token, ids in zip(first, made, strict=True)
         ]
         # A token that does not open a word ("</s>", digits, punctuation) proposes nothing.
         return [text if normalise(text.lstrip()[:24]) and text.lstrip()[:1].isalpha() else "" for text in texts]

@@ -17,12 +17,15 @@ from typing import Any
 import torch
 
 from xpert.errors import DamagedModelError, DataError, MissingModelError, ModelError, SettingsError
+from xpert.models.base_files import check_base_files, check_loaded
 from xpert.models.headers import strict_json
 from xpert.models.loading import check_weights, choose_device, choose_dtype
 from xpert.models.reference import folder_digest, model_digest, resolve_folder, tokenizer_digest
 from xpert.models.remote_code import refuse_code
+from xpert.models.token_tables import fit_tokenizer, fresh_generation_config, repair_config
 from xpert.records import PicturePair
 from xpert.summarizing.answers import plain_caption, shares, whole_part, words_of
+from xpert.summarizing.picture_chats import LITERAL, rendered_question
 from xpert.summarizing.summarizer import Progress, Proposal
 
 VISION_MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
@@ -129,9 +132,13 @@ class VisionModel:
         assert self._opened is not None
         model, processor = self._opened
         chats = [_chat(question, [read_picture(f, self.most_pixels) for f in files]) for question, files in asked]
+        # The questions of a batch are the same; only the pictures differ.
+        rendered = rendered_question(processor, asked[0][0], len(asked[0][1]))
         try:
             inputs = processor.apply_chat_template(
                 chats,
+                chat_template=LITERAL,
+                xpert_rendered=rendered,
                 add_generation_prompt=True,
                 tokenize=True,
                 return_dict=True,
@@ -142,15 +149,7 @@ class VisionModel:
             names = ", ".join(str(file) for _, files in asked for file in files)
             raise DataError(f"{self.reference} cannot be shown {names} ({error}): leave out what is odd") from error
         with torch.inference_mode():
-            out = model.generate(
-                **inputs.to(model.device, model.dtype),
-                max_new_tokens=most_tokens,
-                do_sample=False,
-                num_beams=1,
-                temperature=None,
-                top_p=None,
-                top_k=None,
-            )
+            out = model.generate(**inputs.to(model.device, model.dtype), generation_config=_greedy(model, most_tokens))
         new = out[:, inputs["input_ids"].shape[1] :]
         texts = processor.batch_decode(new, skip_special_tokens=True)
         ends = _ends(model, processor)
@@ -187,6 +186,16 @@ def _reporter(on_progress: Progress | None, stage: str, total: int) -> Callable[
     return lambda done: on_progress(stage, done, total) if on_progress is not None else None
 
 
+def _greedy(model: Any, most_tokens: int) -> Any:
+    """Every setting of an answer; the model's own say only which tokens are special."""
+    from transformers import GenerationConfig
+
+    own, make = model.generation_config, GenerationConfig
+    chosen: Any = {"max_new_tokens": most_tokens, "do_sample": False, "num_beams": 1, "use_cache": True}
+    configured: Any = make(**chosen, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id)  # type: ignore[no-untyped-call]
+    return configured
+
+
 def _ends(model: Any, processor: Any) -> frozenset[int]:
     """The tokens that end an answer, and the padding behind it."""
     ends = model.generation_config.eos_token_id
@@ -217,17 +226,23 @@ def _open(folder: Path, device: str, dtype: torch.dtype | None) -> tuple[Any, An
     from transformers import AutoModelForImageTextToText
 
     config, chosen = _check_kind(folder), choose_device(device)
+    repair_config(config)
     try:
+        check_base_files(folder)
         processor = _read_processor(folder, config)
         read: Any = AutoModelForImageTextToText.from_pretrained(
             folder,
+            config=config,
+            generation_config=fresh_generation_config(folder, config),
             dtype=choose_dtype(chosen, dtype),
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except OSError as error:
+    except DamagedModelError:
+        raise
+    except (OSError, MissingModelError) as error:
         raise MissingModelError(f"model folder {folder} is not complete: {error}") from error
     except ImportError as error:
         raise ModelError(f"the processor of {folder} needs a library that is not here ({error})") from error
@@ -237,6 +252,9 @@ def _open(folder: Path, device: str, dtype: torch.dtype | None) -> tuple[Any, An
         raise DamagedModelError(f"{folder} has no chat template, so it cannot be asked: give an instruct model")
     model, report = read
     check_weights(model, report["missing_keys"], folder)
+    check_loaded(model, report, folder)
+    size = model.get_input_embeddings().weight.shape[0]
+    fit_tokenizer(processor.tokenizer, size, model.generation_config, folder)
     # Answers of one batch must end at one place for the model to go on from there.
     processor.tokenizer.padding_side = "left"
     return model.to(chosen).eval().requires_grad_(False), processor

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from xpert.models.chats import render_chats
 from xpert.models.generation import special_tokens
-from xpert.models.loading import render_chat
 from xpert.records import Sample
 from xpert.tuning.order import epoch_groups
 
@@ -80,7 +80,7 @@ def encode(
     if not samples:
         return []
     special = special_tokens(tokenizer)
-    chats = [render_chat(tokenizer, sample.prompt or "") for sample in samples]
+    chats = render_chats(tokenizer, [sample.prompt or "" for sample in samples])
     prompts = tokenizer(chats, add_special_tokens=special)["input_ids"]
     responses = tokenizer([sample.response for sample in samples], add_special_tokens=False)["input_ids"]
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]

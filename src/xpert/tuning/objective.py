@@ -113,6 +113,18 @@ def _probe(samples: Sequence[EncodedSample]) -> Batch:
     return collate([EncodedSample(tokens, 1), EncodedSample(tokens[: max(2, len(tokens) // 2)], 1)], tokens[0])
 
 
+def _check_direction(model: Any, probe: Batch) -> None:
+    """Refuse a model whose numbers at a place depend on what comes behind, padding with it."""
+    plain = plain_logits(model, probe)
+    short = int((probe.rows >= probe.input_ids.shape[1]).sum())
+    longer, shorter = plain[:short], plain[len(plain) - short :]
+    if torch.isfinite(plain).all() and not _agree(longer, shorter):
+        raise ModelError(
+            f"{type(_base(model)).__name__} looks at the tokens that follow, or at padding, so it cannot learn to "
+            "continue a text: give a causal language model"
+        )
+
+
 class ResponseLoss:
     """Negative log likelihood of the responses under a model.
 
@@ -120,6 +132,9 @@ class ResponseLoss:
         model: a causal LM of transformers, or a peft model around one.
         samples: any samples that the route may be tried on.
         device: where the model is.
+
+    Raises:
+        ModelError: the model sees tokens that follow, so that it would learn to read off what it must foretell.
     """
 
     def __init__(self, model: Any, samples: Sequence[EncodedSample], device: torch.device) -> None:
@@ -127,7 +142,9 @@ class ResponseLoss:
         training = model.training
         model.eval()
         with torch.no_grad():
-            self.route = _choose(model, _probe(samples).to(device))
+            probe = _probe(samples).to(device)
+            _check_direction(model, probe)
+            self.route = _choose(model, probe)
         model.train(training)
 
     def total(self, batch: Batch) -> torch.Tensor:

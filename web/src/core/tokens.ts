@@ -5,6 +5,7 @@ import { XpertError } from "./errors.ts";
 import { TOKENIZER, type Prompt } from "./manifest.ts";
 import type { Sample } from "./samples.ts";
 import { strip } from "./space.ts";
+import { answerText } from "./thoughts.ts";
 
 /** Tokens of one sample; those from `start` on are learned (start >= 1). */
 export interface Encoded {
@@ -14,11 +15,15 @@ export interface Encoded {
 
 export class Tokens {
   private readonly tokenizer: Tokenizer;
+  private readonly specials: ReadonlyMap<number, string>;
 
   /** @param text of tokenizer.json. */
   constructor(text: string, private readonly prompt: Prompt) {
     try {
-      this.tokenizer = new Tokenizer(JSON.parse(text) as object, { clean_up_tokenization_spaces: false });
+      const whole = JSON.parse(text) as { added_tokens?: { id: number; content: string; special: boolean }[] };
+      this.tokenizer = new Tokenizer(whole, { clean_up_tokenization_spaces: false });
+      const special = (whole.added_tokens ?? []).filter((token) => token.special);
+      this.specials = new Map(special.map((token) => [token.id, token.content]));
     } catch (error) {
       throw new XpertError(
         `${TOKENIZER} cannot be read (${(error as Error).message}): export or download the folder again`,
@@ -56,10 +61,11 @@ export class Tokens {
       .filter((sample) => sample.tokens.length > sample.start);
   }
 
-  /** The text of an answer, without special tokens. */
+  /** The text of an answer, without special tokens and without what the model thought before it. */
   decode(tokens: readonly number[]): string {
-    if (tokens.length === 0) return "";
-    return strip(this.tokenizer.decode([...tokens], { skip_special_tokens: true }));
+    return answerText(tokens, this.specials, (some) =>
+      some.length === 0 ? "" : this.tokenizer.decode([...some], { skip_special_tokens: true }),
+    );
   }
 
   private ids(text: string, special: boolean): number[] {

@@ -6,6 +6,7 @@
  *   node dist/cli.mjs train FOLDER DATA OUT SETTINGS [N]   trains to OUT/state.safetensors; killed after step N
  *   node dist/cli.mjs measure FOLDER BATCHES               takes given steps; time and memory of them
  *   node dist/cli.mjs answer FOLDER PROMPT [STATE]         the most probable answer of the base, or of a state
+ *   node dist/cli.mjs decode FOLDER TOKENS                the text of tokens
  *
  * SETTINGS is JSON with names of `xpert tune`.
  */
@@ -138,11 +139,15 @@ async function answer(folder: string, prompt: string, state?: string): Promise<u
   return { tokens: made, answer: tokens.decode(made) };
 }
 
+async function decode(folder: string, tokens: string): Promise<unknown> {
+  return (await tokensOf(await open(folder))).decode(JSON.parse(tokens) as number[]);
+}
+
 async function main(): Promise<void> {
   ort.env.wasm.numThreads = 1;
   const commands: Record<string, (...words: string[]) => Promise<unknown>> = {
     check: check as never, encode: encode as never, train: train as never, measure: measure as never,
-    answer: answer as never,
+    answer: answer as never, decode: decode as never,
   };
   const [name = "", ...words] = process.argv.slice(2);
   const command = commands[name];
