@@ -16,7 +16,8 @@ from xpert.errors import DamagedModelError, MismatchError
 from xpert.models.adapters import CARD, CONFIG
 from xpert.models.folders import check_free, whole_folder
 from xpert.runtime.adapters import flatten, write_peft
-from xpert.runtime.manifest import ADAPTER, Manifest, read_manifest
+from xpert.runtime.checkpoint import check_state
+from xpert.runtime.manifest import ADAPTER, Manifest, check_file, read_manifest
 
 _VECTORS = ("best", "adapter")
 
@@ -40,6 +41,7 @@ def adopt(folder: Path, trained: Path, out: Path) -> Path:
     """
     check_free(out)
     manifest = read_manifest(folder, verify=False)
+    check_file(folder, f"{ADAPTER}/{CONFIG}", manifest)
     vector = read_trained(trained, manifest)
     write_adapter_folder(folder, manifest, vector, out, _card(out.name, manifest))
     return out
@@ -48,8 +50,9 @@ def adopt(folder: Path, trained: Path, out: Path) -> Path:
 def read_trained(file: Path, manifest: Manifest) -> np.ndarray:
     """The vector (P,) in a file that came back from a device."""
     try:
+        check_state(file)
         tensors = load_file(file)
-    except (SafetensorError, OSError, TypeError) as error:
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise DamagedModelError(f"{file} cannot be read ({error}): send it from the device again") from error
     name = next((name for name in _VECTORS if name in tensors), None)
     if name is None:
