@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from xpert.errors import PoolError, StorageError, XpertError
 from xpert.pool.catalog import Records, refuse_duplicate, unknown
-from xpert.pool.losses import SIDE_FILES, way_back
+from xpert.pool.losses import SIDE_FILES, adapters_beside, way_back
 from xpert.pool.names import check_name
 from xpert.pool.tables import AdapterRow, ChecksumRow, checksum_of, explanation_text, prepare, to_record, to_row
 from xpert.records import Explanation, PoolRecord
@@ -68,7 +68,7 @@ class SqlCatalog:
         event.listen(self.engine, "begin", _begin)
         with self._session(write=not read_only) as session:
             self._check_structure(session.connection())
-            layout = prepare(session.connection(), str(self.path), create=may_create, write=not read_only)
+            layout = self._prepared(session.connection(), may_create)
         self._has_checksums = layout > 1
 
     def add(self, record: PoolRecord) -> None:
@@ -152,6 +152,15 @@ class SqlCatalog:
             return to_record(row, checksum)
         except StorageError as error:
             raise StorageError(f"{error}: {way_back(self.path.parent)}") from error
+
+    def _prepared(self, connection: Connection, may_create: Callable[[], bool]) -> int:
+        """Check the layout; where adapters lie beside what is no catalog, its place is to be one's."""
+        try:
+            return prepare(connection, str(self.path), create=may_create, write=not self._read_only)
+        except (PoolError, StorageError) as error:
+            if not adapters_beside(self.path.parent):
+                raise
+            raise type(error)(f"{error}; if it is to be a catalog: {way_back(self.path.parent)}") from error
 
     def _check_structure(self, connection: Connection) -> None:
         """See that SQLite finds no fault in the file; once per process, by size and time after that.
