@@ -99,14 +99,24 @@ def stale_journal(file: Path, _: Path) -> None:
     file.with_name(file.name + "-journal").write_bytes(bytes.fromhex("d9d505f920a163d7") + bytes(600))
 
 
+def made_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def made_empty(file: Path) -> None:
+    file.unlink()
+    sql(file, "VACUUM", "PRAGMA application_id = 7")
+
+
 REFUSED: dict[str, Spoil] = {
     "empty": write(b""),
     "missing": lambda file, _: file.unlink(),
-    "a folder": lambda file, _: (file.unlink(), file.mkdir()) and None,  # type: ignore[func-returns-value]
+    "a folder": lambda file, _: made_folder(file),
     "zeros": lambda file, _: write(bytes(file.stat().st_size))(file, _),
     "text": write(b"not a database, " * 200),
     "one byte": write(b"S"),
-    "an empty database": lambda file, _: (file.unlink(), sql(file, "VACUUM", "PRAGMA application_id = 7")) and None,  # type: ignore[func-returns-value]
+    "an empty database": lambda file, _: made_empty(file),
     "another application's": foreign(0),
     "another application's, of our number": foreign(2),
     "another application's, of our old number": foreign(1),
@@ -138,10 +148,12 @@ def test_a_lost_or_damaged_catalog_is_refused_and_no_adapter_is_lost(
     old = catalog.read_bytes() if catalog.is_file() else None
     is_file = catalog.is_file() or not catalog.exists()
     for read_only, create in ((True, False), (False, False), (False, True)):
-        with pytest.raises(XpertError, match=r"restore|is no file") as refused:
-            with open_pool(folder, create, read_only=read_only) as pool:
-                pool.list()
-                pool.reindex(lambda _: sample_explanation())
+        with (
+            pytest.raises(XpertError, match=r"restore|is no file") as refused,
+            open_pool(folder, create, read_only=read_only) as pool,
+        ):
+            pool.list()
+            pool.reindex(lambda _: sample_explanation())
         assert refused.type in (PoolError, StorageError)
         assert contents(folder) == before
         assert (catalog.read_bytes() if catalog.is_file() else None) == old
@@ -239,7 +251,10 @@ def test_an_add_that_fails_takes_nothing_away_that_was_there(
     ("spoil", "why"),
     [
         (lambda folder: (folder / ADAPTER_FILES[1]).write_bytes(b"rotten"), "they were damaged"),
-        (lambda folder: (folder / "README.md").write_text(f"---\nxpert:\n  base_sha256: {'a' * 64}\n---\n"), "base aaaa"),
+        (
+            lambda folder: (folder / "README.md").write_text(f"---\nxpert:\n  base_sha256: {'a' * 64}\n---\n"),
+            "base aaaa",
+        ),
     ],
     ids=["damaged", "of another base"],
 )

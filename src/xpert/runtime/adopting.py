@@ -13,8 +13,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from xpert.errors import DamagedModelError, MismatchError
-from xpert.models.adapters import CARD, CONFIG
+from xpert.models.adapters import ADAPTER_FILES, CONFIG
+from xpert.models.cards import write_card
 from xpert.models.folders import check_free, whole_folder
+from xpert.models.reference import folder_digest
 from xpert.runtime.adapters import flatten, write_peft
 from xpert.runtime.checkpoint import check_state
 from xpert.runtime.manifest import ADAPTER, Manifest, check_file, read_manifest
@@ -72,7 +74,7 @@ def write_adapter_folder(folder: Path, manifest: Manifest, vector: np.ndarray, o
     config["inference_mode"] = True
     with whole_folder(out) as fresh:
         write_peft(fresh, vector, config, manifest)
-        (fresh / CARD).write_text(card, "utf-8")
+        write_card(fresh, card, folder_digest(fresh, ADAPTER_FILES))
 
 
 def _card(name: str, manifest: Manifest) -> str:
