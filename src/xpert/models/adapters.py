@@ -94,14 +94,14 @@ def _inspect(folder: Path) -> AdapterFacts:
                 f"{folder} holds no {name}{pickled if name == WEIGHTS else ''}: save the adapter with "
                 "`save_pretrained(..., safe_serialization=True)`"
             )
+    digest = folder_digest(folder, ADAPTER_FILES)
+    check_card(folder / CARD, digest)
     settings = read_lora_settings(folder / CONFIG)
     entries = read_header(folder / WEIGHTS)
     shapes = {entry.name: entry.shape for entry in entries}
     _pairs(shapes, folder / WEIGHTS)
     check_finite(folder / WEIGHTS, entries)
     card = card_facts(folder / CARD)
-    digest = folder_digest(folder, ADAPTER_FILES)
-    check_card(folder / CARD, digest)
     present = [folder / name for name in (*ADAPTER_FILES, CARD) if (folder / name).is_file()]
     return AdapterFacts(
         folder=folder,

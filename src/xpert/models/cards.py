@@ -21,7 +21,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _CARD_CAP_BYTES = 2**16
 _SEAL = "seal"
-_SEALED = re.compile(r"^  seal: ", re.MULTILINE)
+_SEALED = re.compile(r'seal: "|seal.{0,3}[0-9a-f]{40}|^  [^\n]{4}: "[0-9a-f]{64}"$', re.MULTILINE | re.DOTALL)
+"""The line of a seal, whichever of its bytes changed."""
 
 
 def write_card(folder: Path, text: str, digest: str) -> None:
