@@ -355,3 +355,37 @@ def test_a_removal_that_was_killed_is_finished_or_never_was(
         assert tuple(record.name for record in pool.list()) == left
         assert pool.orphans() == () and pool.artifacts.doomed() == []
         assert pool.reindex(lambda _: sample_explanation()).orphans == ()
+
+
+_KILLED_WRITER = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("CREATE TABLE more (x)")
+for _ in range(2000):
+    connection.execute("INSERT INTO more VALUES (randomblob(2000))")
+connection.execute("DELETE FROM adapters")
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_a_write_that_was_killed_is_taken_back(folder: Path, base: Path, tmp_path: Path) -> None:
+    """What SQLite lays beside a catalog in the middle of a write belongs to it, with the catalog or without."""
+    catalog = folder / CATALOG_FILE
+    assert subprocess.run([sys.executable, "-c", _KILLED_WRITER, str(catalog)]).returncode == -signal.SIGKILL
+    journal = catalog.with_name("catalog.sqlite-journal")
+    assert journal.stat().st_size > 0
+    lone = Path(shutil.copytree(folder, tmp_path / "lone"))
+    with (
+        pytest.raises(StorageError, match="a change was killed; `xpert pool restore"),
+        open_pool(folder, read_only=True),
+    ):
+        pass
+    assert restore(folder, dry=True).kept == NAMES and journal.stat().st_size > 0
+    assert restore(folder).kept == NAMES and not journal.exists()
+    (lone / CATALOG_FILE).unlink()
+    done = restore(lone, Base(model_digest(base), "tiny"))
+    assert len(done.restored) == 3 and done.aside is not None
+    assert done.aside.with_name(done.aside.name + "-journal").is_file()

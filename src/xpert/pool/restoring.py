@@ -231,11 +231,11 @@ def _replace(catalog: Path, rows: Records) -> Path | None:
     """A new catalog in the place of the old one, which is copied aside before; whole at every moment.
 
     Returns:
-        Where the old one lies, None where there was none.
+        Where the old one lies, or what SQLite had laid beside it; None where there was neither.
     """
     with disk_refusals(catalog), _built(catalog, rows) as fresh:
         aside = None
-        if catalog.is_file():
+        if any(catalog.with_name(catalog.name + side).is_file() for side in ("", *SIDE_FILES)):
             aside = _free_name(catalog)
             for side in (*SIDE_FILES, ""):  # the catalog last: a kill leaves it in its place, or all of it aside
                 if (old := catalog.with_name(catalog.name + side)).is_file():
