@@ -121,7 +121,9 @@ def rebuild(pool: Pool, setup: PoolSetup, *, device: str = "auto", on_progress: 
         raise PoolError("this pool has no folder, so its space has no place: open it with `open_pool(folder)`")
     records, _ = pool.intact()
     if not records:
-        raise PoolError("the pool is empty: add adapters before its space can be built")
+        orphans = len(pool.orphans())
+        more = f"; its folder holds {orphans} without a row, which `xpert pool restore` brings back" if orphans else ""
+        raise PoolError(f"the pool is empty: add adapters before its space can be built{more}")
     adapters = {record.name: pool.artifacts.path(record.adapter) for record in records}
     built, explain = _build(setup, adapters, device, on_progress)
     explained = {

@@ -144,6 +144,7 @@ class PoolRecord(Record):
         created: ISO 8601, UTC.
         explanation: None until explained.
         note: free text from the model card, shown to people, never interpreted.
+        card: SHA-256 of the card beside the adapter; None where it has none, or was added before this was kept.
     """
 
     name: Shown
@@ -156,6 +157,7 @@ class PoolRecord(Record):
     created: Shown
     explanation: Explanation | None = None
     note: Shown = ""
+    card: Shown | None = None
 
 
 class Ranked(Record):

@@ -148,3 +148,37 @@ def test_the_pool_of_the_package_is_read_only(world: Any, run: Any) -> None:
     done = run("pool", "add", world.adapters[0], "--name", "x")
     assert done.code == 6
     assert "xpert pool create FOLDER" in done.err
+
+
+def test_a_lost_catalog_is_refused_and_comes_back(world: Any, run: Any, own_pool: Path) -> None:
+    before = {path.name for path in (own_pool / "artifacts").iterdir()}
+    (own_pool / "catalog.sqlite").write_bytes(b"")
+    for command in (("list",), ("reindex",), ("show", "calm"), ("remove", "calm", "--yes"), ("create",)):
+        words = ("pool", "create", own_pool) if command == ("create",) else ("pool", *command, "--pool", own_pool)
+        done = run(*words)
+        assert done.code == 7, done.err
+        assert f"xpert pool restore --pool {own_pool}" in done.err
+    dry = run("pool", "restore", "--pool", own_pool, "--dry-run", "--json").document
+    assert (dry["catalog"], dry["aside"], len(dry["restored"])) == ("empty", None, 2)
+    assert (own_pool / "catalog.sqlite").read_bytes() == b""
+    done = run("pool", "restore", "--pool", own_pool)
+    assert done.code == 0 and "next: xpert pool reindex" in done.out and "catalog.sqlite.old" in done.out
+    listed = run("pool", "list", "--pool", own_pool, "--json").document
+    assert len(listed["records"]) == 2 and listed["orphans"] == []
+    assert before <= {path.name for path in (own_pool / "artifacts").iterdir()}
+    assert run("pool", "restore", "--pool", own_pool, "--json").document["restored"] == []
+
+
+def test_adapters_without_a_row_are_told_of_and_discarded_by_name(world: Any, run: Any, own_pool: Path) -> None:
+    from xpert.models.adapters import ADAPTER_FILES
+    from xpert.pool.artifacts import ArtifactStore
+
+    digest = ArtifactStore(own_pool / "artifacts").put(world.adapters[2], ADAPTER_FILES)
+    told = run("pool", "list", "--pool", own_pool)
+    assert digest[:12] in told.err and "xpert pool restore" in told.err and "xpert pool discard" in told.err
+    assert run("pool", "list", "--pool", own_pool, "--json").document["orphans"] == [digest]
+    assert run("pool", "discard", "--pool", own_pool, "--yes").code == 2
+    assert run("pool", "discard", digest[:12], "--pool", own_pool).code == 2
+    assert run("pool", "discard", digest[:12], "--pool", own_pool, "--yes").out == "deleted 1 adapter\n"
+    assert run("pool", "list", "--pool", own_pool, "--json").document["orphans"] == []
+    assert run("pool", "restore").code == 6

@@ -18,6 +18,7 @@ from xpert.runtime import OnnxRuntime, adopt, read_manifest
 from xpert.runtime.batches import Plan, evaluation_batches
 from xpert.runtime.interface import Answering
 from xpert.runtime.tokens import Tokens
+from xpert.sealing import is_whole
 
 
 def test_forty_steps_killed_in_the_middle_are_those_of_pytorch(
@@ -46,6 +47,23 @@ def test_computing_activations_again_takes_the_same_steps(
     whole = node.told("train", known.export, known.data, tmp_path / "mine", settings)
     validation = [loss for _, loss in whole["validation_losses"]]
     assert [*whole["train_losses"], *validation] == pytest.approx(known.torch, abs=1e-5)
+
+
+def test_a_flipped_byte_of_a_state_is_refused_and_python_reads_it_whole(
+    node: Any, reference: Callable[[str], Any], tmp_path: Path
+) -> None:
+    known = reference("llama")
+    words = ("train", known.export, known.data, tmp_path / "mine", json.dumps(known.settings))
+    assert node.run(*words, 2).returncode < 0
+    file = tmp_path / "mine" / "state.safetensors"
+    raw = file.read_bytes()
+    assert is_whole(file) and b'"seal"' in raw
+    for place in (3, 60, raw.index(b'"seal"') + 2, raw.index(b'"seal"') + 20, len(raw) // 2, len(raw) - 1):
+        file.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
+        refused = node.run("answer", known.export, "Hello", file)
+        assert refused.returncode == 1 and "was changed since it was saved: start again" in refused.stderr, place
+    file.write_bytes(raw)
+    assert node.run("answer", known.export, "Hello", file).returncode == 0
 
 
 def test_a_run_with_other_settings_is_refused(node: Any, reference: Callable[[str], Any], tmp_path: Path) -> None:
@@ -142,6 +160,7 @@ def test_a_wrong_graph_is_named(node: Any, reference: Callable[[str], Any], tmp_
     refused = node.run("check", folder)
     assert refused.returncode == 1 and "golden.json has" in refused.stderr and "export or download it" in refused.stderr
     manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["seal"]
     facts = {"size_bytes": (folder / "golden.json").stat().st_size, "sha256": file_digest(folder / "golden.json")}
     manifest["files"]["golden.json"] = facts
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -330,12 +330,12 @@ class TestReindex:
         monkeypatch.setattr("xpert.pool.artifacts.ArtifactStore.verify", verify)
         assert pool.reindex(lambda _: sample_explanation()).explained == ("p0",)
 
-    def test_files_that_no_row_names_are_swept(self, pool: Pool, base: Path, adapters: list[Path]) -> None:
+    def test_files_that_no_row_names_stay_and_are_told_of(self, pool: Pool, base: Path, adapters: list[Path]) -> None:
         record = add(pool, adapters[0], base)
         orphan = pool.artifacts.put(adapters[1], ADAPTER_FILES)
         report = pool.reindex(lambda _: sample_explanation())
-        assert report.swept == (orphan,)
-        assert pool.artifacts.digests() == [record.adapter]
+        assert (report.swept, report.orphans, pool.orphans()) == ((), (orphan,), (orphan,))
+        assert pool.artifacts.digests() == sorted([record.adapter, orphan])
 
     def test_missing_and_damaged_files_are_an_error_before_anything_is_explained(
         self, pool: Pool, base: Path, adapters: list[Path]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xpert.cli import chat, demo, doctor, explain, image, merging, phone, pool, select, tuning
+from xpert.cli import chat, demo, doctor, explain, image, merging, phone, pool, pool_restoring, select, tuning
 from xpert.cli.resuming import Interrupted
 from xpert.errors import XpertError, extra_install
 from xpert.printing import printable
@@ -61,6 +61,8 @@ app.command(rich_help_panel=_PERSON)(chat.chat)
 app.add_typer(image.app, name="image", rich_help_panel=_PERSON)
 app.command(rich_help_panel=_PHONES)(phone.export)
 app.add_typer(phone.app, name="phone", rich_help_panel=_PHONES)
+pool.app.command()(pool_restoring.restore)
+pool.app.command()(pool_restoring.discard)
 app.add_typer(pool.app, name="pool", rich_help_panel=_POOLS)
 
 

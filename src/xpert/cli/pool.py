@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from xpert.cli.progress import Progress
     from xpert.pool import Pool as OpenPool
-    from xpert.pool.setup import PoolSetup
     from xpert.records import Explanation
 
 app = typer.Typer(no_args_is_help=True, help="Make a pool of pLLMs, fill it, look into it.")
@@ -43,11 +42,13 @@ def create(
     from xpert.cli.terminal import Terminal
     from xpert.errors import DuplicateError
     from xpert.pool import open_pool
+    from xpert.pool.losses import refuse_lost
     from xpert.pool.setup import SETUP_FILE, SPACE_FILE, is_unfinished, read_setup, write_setup
     from xpert.pool.switching import current
     from xpert.space.storing import load_space, save_space
 
     folder = folder.expanduser()
+    refuse_lost(folder)
     if folder.exists() and not is_unfinished(folder):
         raise DuplicateError(f"{folder} exists already and is not empty: give another folder")
     words: tuple[str, ...] = ()
@@ -116,17 +117,19 @@ def add(
 @app.command("list")
 def list_(pool: Pool = None, json: Json = False) -> None:
     """List the pLLMs of a pool with their strongest words."""
+    from xpert.cli.pool_restoring import orphans_note
     from xpert.cli.sources import pool_folder, reading
     from xpert.cli.terminal import Terminal
 
     terminal = Terminal(json)
     with reading(pool) as opened:
-        records = opened.list()
-    terminal.emit({"pool": str(pool_folder(pool)), "records": records})
+        records, orphans = opened.list(), opened.orphans()
+    terminal.emit({"pool": str(pool_folder(pool)), "records": records, "orphans": list(orphans)})
     if not json:
         from xpert.reporting.bars import pool_view
 
         terminal.show(pool_view(records))
+        orphans_note(terminal, orphans, pool)
 
 
 @app.command()
@@ -237,8 +240,10 @@ def reindex(
     not given stays.
     """
     from xpert.cli.image_pools import PictureOptions, of_pictures, picture_setup, refuse_other_kind
+    from xpert.cli.pool_restoring import orphans_note
     from xpert.cli.sources import writing
     from xpert.cli.terminal import Terminal
+    from xpert.cli.text_pools import text_setup
 
     terminal, painted = Terminal(json, quiet), PictureOptions(clip, captions, num_sample, steps, guidance, vision)
     read = {"summarizer": summarizer, "encoder": encoder, "rewriter": rewriter, "exact_words": exact_words}
@@ -248,12 +253,12 @@ def reindex(
         if pictures:
             setup = picture_setup(opened, base, painted)
         else:
-            setup = _setup(opened, base, summarizer, encoder, rewriter, exact_words)
+            setup = text_setup(opened, base, summarizer, encoder, rewriter, exact_words)
         with terminal.progress(pictures=pictures) as progress:
             from xpert.opening import rebuild
 
             built = rebuild(opened, setup, device=device, on_progress=progress.stage)
-        records = opened.list()
+        records, orphans = opened.list(), opened.orphans()
     cosine = built.calibration.cosine_held_out if built.calibration else None
     words = list(built.space.words)
     terminal.emit(
@@ -262,6 +267,7 @@ def reindex(
             "exact_words": list(built.exact_words),
             "fast_path_cosine": cosine,
             "newcomers": list(built.newcomers),
+            "orphans": list(orphans),
             "records": records,
         }
     )
@@ -270,6 +276,7 @@ def reindex(
 
         if built.newcomers:
             terminal.note(f"added meanwhile, explained too, with no say in the words: {', '.join(built.newcomers)}")
+        orphans_note(terminal, orphans, pool)
         terminal.show(f"words: {', '.join(words)}", "", pool_view(records))
 
 
@@ -283,42 +290,3 @@ def _explaining(pool: OpenPool, device: str, progress: Progress) -> Callable[[Pa
         return open_adapter_explainer(pool.folder, device=device).explain_adapter(adapter, on_progress=progress.stage)
 
     return explain
-
-
-def _setup(
-    pool: OpenPool,
-    base: str | None,
-    summarizer: str | None,
-    encoder: str | None,
-    rewriter: Rewriter | None,
-    exact_words: int | None,
-) -> PoolSetup:
-    """The setup of a pool with what the options change."""
-    from xpert.cli.image_pools import has_space
-    from xpert.cli.sources import base_of, lasting_name
-    from xpert.errors import SettingsError
-    from xpert.pool.setup import PoolSetup, read_setup
-
-    if summarizer is not None and encoder is not None:
-        raise SettingsError("--summarizer and --encoder name two readers of texts: give one of them")
-    assert pool.folder is not None
-    named = base_of(pool)
-    known: dict[str, Any] = {"base": named.model if named else None}
-    if has_space(pool):
-        known = read_setup(pool.folder).model_dump()
-    if base is not None:
-        known |= {"base": lasting_name(base), "base_revision": None}
-    if summarizer is not None:
-        known |= {"summarizer_kind": "language", "summarizer": lasting_name(summarizer)}
-    if encoder is not None:
-        kept = encoder if encoder == "packaged" else lasting_name(encoder)
-        known |= {"summarizer_kind": "encoder", "summarizer": kept, "rewriter": "base"}
-    if rewriter is not None:
-        known["rewriter"] = rewriter
-    if exact_words is not None:
-        known["exact_words"] = exact_words
-    if known.get("base") is None or "summarizer" not in known:
-        raise SettingsError("this pool has no space yet: give --base MODEL, and --summarizer MODEL or --encoder FOLDER")
-    if known["summarizer_kind"] == "encoder" and known.get("rewriter") == "summarizer":
-        raise SettingsError("a sentence encoder cannot rewrite texts: give --rewriter base")
-    return PoolSetup(**known)

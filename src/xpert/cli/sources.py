@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xpert.embedded import (
     EMBEDDED_CLIPS,
-    EMBEDDED_IMAGE_POOL,
     EMBEDDED_MODELS,
     EMBEDDED_PIPELINES,
     EMBEDDED_POOL,
     PEOPLE,
 )
-from xpert.errors import MismatchError, PoolError, SettingsError
+from xpert.errors import MismatchError, SettingsError
 
 if TYPE_CHECKING:
     from xpert.models.reference import ModelReference
@@ -54,15 +53,10 @@ def writing(pool: Path | None) -> Pool:
     Raises:
         PoolError: there is none, or it is the one inside the package.
     """
+    from xpert.cli.own_pools import owned_folder
     from xpert.pool import open_pool
 
-    folder = pool_folder(pool)
-    if folder.resolve() in (EMBEDDED_POOL.resolve(), EMBEDDED_IMAGE_POOL.resolve()):
-        raise PoolError(
-            "the pool of the package is read only: make one of your own with `xpert pool create FOLDER`, then give "
-            "--pool FOLDER or set XPERT_POOL"
-        )
-    return open_pool(folder, create=False)
+    return open_pool(owned_folder(pool), create=False)
 
 
 def person_samples(data: str, columns: Mapping[str, Any]) -> list[Sample]:

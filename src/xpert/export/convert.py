@@ -6,7 +6,6 @@ person to person is the adapter's small file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +37,6 @@ from xpert.runtime.manifest import (
     FORMAT,
     GOLDEN,
     GRAPHS,
-    MANIFEST,
     TOKENIZER,
     AdapterFacts,
     BaseFacts,
@@ -47,6 +45,7 @@ from xpert.runtime.manifest import (
     Optimizer,
     Parameter,
     Sizes,
+    write_manifest,
 )
 from xpert.runtime.onnx_runtime import OnnxRuntime
 from xpert.runtime.torch_runtime import TorchRuntime
@@ -256,8 +255,7 @@ def _finished(folder: Path, manifest: Manifest, loaded: LoadedModel) -> Manifest
     runtime, called = OnnxRuntime(folder, manifest=manifest, threads=1), f"onnxruntime {version('onnxruntime')}"
     for recompute in (False, True):
         check_golden(runtime, golden, called, recompute=recompute)
-    text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    (folder / MANIFEST).write_text(text + "\n", "utf-8")
+    write_manifest(folder, manifest)
     return manifest
 
 

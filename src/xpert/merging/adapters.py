@@ -17,7 +17,7 @@ from xpert.merging.methods import Recipe
 from xpert.merging.parents import check_distinct, check_rank, check_sum, check_weights
 from xpert.merging.stored import read_layers
 from xpert.models.adapters import (
-    CARD,
+    ADAPTER_FILES,
     WEIGHTS,
     AdapterFacts,
     BaseLayer,
@@ -26,10 +26,11 @@ from xpert.models.adapters import (
     check_fit,
     inspect_adapter,
 )
+from xpert.models.cards import write_card
 from xpert.models.folders import check_free, whole_folder
 from xpert.models.generation import Progress
 from xpert.models.lora_settings import named
-from xpert.models.reference import model_digest, tokenizer_digest
+from xpert.models.reference import folder_digest, model_digest, tokenizer_digest
 
 
 def merge_adapters(
@@ -87,7 +88,7 @@ def merge_adapters(
     with whole_folder(out) as fresh:
         save_file(tensors, fresh / WEIGHTS, {"format": "pt"})
         _write_config(fresh, chosen, lora.layers, layers, base_name or str(base_folder.resolve()))
-        (fresh / CARD).write_text(merged_card(merged, called, stated), encoding="utf-8")
+        write_card(fresh, merged_card(merged, called, stated), folder_digest(fresh, ADAPTER_FILES))
     return merged
 
 

@@ -22,7 +22,7 @@ from xpert.merging.parents import check_distinct, check_rank, check_sum, check_w
 from xpert.merging.stored import Shapes, open_stored, read_layers, unreadable
 from xpert.merging.streaming import write_streamed
 from xpert.merging.sums import SumParent, summed
-from xpert.models.adapters import CARD
+from xpert.models.cards import write_card
 from xpert.models.folders import check_free, whole_folder
 from xpert.models.generation import Progress
 from xpert.models.image_adapters import (
@@ -31,6 +31,7 @@ from xpert.models.image_adapters import (
     UNET_WEIGHTS,
     ImageAdapterFacts,
     check_image_fit,
+    image_adapter_digest,
     inspect_image_adapter,
     lora_key,
 )
@@ -88,7 +89,7 @@ def merge_image_adapters(
     write, merged = _unet(found, base_folder / "unet") if whole else _lora(found, rank, on_progress)
     with whole_folder(out) as fresh:
         write(fresh, on_progress)
-        (fresh / CARD).write_text(merged_card(merged, called, {"base_sha256": base}), encoding="utf-8")
+        write_card(fresh, merged_card(merged, called, {"base_sha256": base}), image_adapter_digest(fresh))
     return merged
 
 

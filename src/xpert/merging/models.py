@@ -22,11 +22,12 @@ from xpert.merging.parents import check_distinct, check_weights
 from xpert.merging.stored import Stored, open_stored
 from xpert.merging.streaming import write_shards
 from xpert.merging.sums import SumParent, summed
-from xpert.models.adapters import CARD, BaseLayer, base_layers, check_fit, inspect_adapter
+from xpert.models.adapters import BaseLayer, base_layers, check_fit, inspect_adapter
+from xpert.models.cards import write_card
 from xpert.models.folders import check_free, whole_folder
 from xpert.models.generation import Progress
 from xpert.models.headers import strict_json
-from xpert.models.reference import TOKENIZER_FILES, tokenizer_digest
+from xpert.models.reference import TOKENIZER_FILES, model_digest, tokenizer_digest
 from xpert.models.whole_models import MODEL_CONFIG, check_whole_fit, inspect_whole_model, is_whole_model
 
 SHARD_BYTES = 5 * 10**9
@@ -84,7 +85,7 @@ def merge_whole_models(
     with whole_folder(out) as fresh:
         write_shards(fresh, "model", origin.shapes, summed(origin, sources, recipe), shard_bytes, on_progress)
         _copy_settings(base_folder, fresh)
-        (fresh / CARD).write_text(merged_card(merged, called, stated), encoding="utf-8")
+        write_card(fresh, merged_card(merged, called, stated), model_digest(fresh))
     return merged
 
 

@@ -14,9 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from xpert.errors import DamagedModelError, MismatchError, MissingModelError
+from xpert.models.cards import CARD as CARD
+from xpert.models.cards import card_digest as card_digest
+from xpert.models.cards import card_facts as card_facts
+from xpert.models.cards import check_card
+from xpert.models.cards import merged_parents as merged_parents
 from xpert.models.headers import check_finite, read_header
 from xpert.models.lora_settings import LoraSettings, named, read_lora_settings
 from xpert.models.reference import folder_digest, model_digest, tokenizer_digest
@@ -25,16 +30,12 @@ from xpert.printing import printable
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
-CARD = "README.md"
 ADAPTER_FILES = (CONFIG, WEIGHTS)
 """The files that make an adapter; its digest covers their names and contents, and not the card."""
 
 _TENSOR = re.compile(
     r"base_model\.model\.(?P<module>.+)\.(?:lora_(?P<side>[AB])\.weight|lora_embedding_(?P<table>[AB]))"
 )
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
-_CARD_CAP_BYTES = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,8 @@ def _inspect(folder: Path) -> AdapterFacts:
                 f"{folder} holds no {name}{pickled if name == WEIGHTS else ''}: save the adapter with "
                 "`save_pretrained(..., safe_serialization=True)`"
             )
+    digest = folder_digest(folder, ADAPTER_FILES)
+    check_card(folder / CARD, digest)
     settings = read_lora_settings(folder / CONFIG)
     entries = read_header(folder / WEIGHTS)
     shapes = {entry.name: entry.shape for entry in entries}
@@ -103,7 +106,7 @@ def _inspect(folder: Path) -> AdapterFacts:
     present = [folder / name for name in (*ADAPTER_FILES, CARD) if (folder / name).is_file()]
     return AdapterFacts(
         folder=folder,
-        digest=folder_digest(folder, ADAPTER_FILES),
+        digest=digest,
         base_name=settings.base_name,
         rank=settings.rank,
         alpha=settings.alpha,
@@ -149,47 +152,6 @@ def adapter_key(name: str) -> tuple[str, str] | None:
     """(layer, "A" or "B") of a tensor's name, of an embedding table's as well; None where it is none."""
     match = _TENSOR.fullmatch(name)
     return None if match is None else (match["module"], match["table"] or match["side"])
-
-
-def card_facts(path: Path) -> Mapping[str, Any]:
-    """The `xpert` mapping of a model card; a missing or broken card says nothing."""
-    import yaml
-
-    if not path.is_file():
-        return {}
-    with path.open("rb") as stream:
-        text = stream.read(_CARD_CAP_BYTES).decode("utf-8", "replace")
-    front = _FRONT_MATTER.match(text)
-    if front is None or "<<" in front[1]:  # merged mappings can grow without bound (2^n from n lines)
-        return {}
-    try:
-        whole = yaml.safe_load(front[1])
-    except Exception:  # a stranger's advice: whatever YAML breaks on, it gives no facts
-        return {}
-    own = whole.get("xpert") if isinstance(whole, dict) else None
-    return own if isinstance(own, dict) else {}
-
-
-def merged_parents(folder: Path) -> tuple[tuple[str, float], ...]:
-    """Digests and weights of what an adapter was merged from, as its card states them; empty where it states none."""
-    card = card_facts(folder / CARD)
-    digests, weights = card.get("parents"), card.get("weights")
-    if not isinstance(digests, list) or not isinstance(weights, list) or len(digests) != len(weights):
-        return ()
-    stated = list(zip(digests, weights, strict=True))
-    sound = all(isinstance(d, str) and _DIGEST.fullmatch(d) and _is_weight(w) for d, w in stated)
-    return tuple((str(d), float(w)) for d, w in stated) if sound else ()
-
-
-def _is_weight(value: object) -> bool:
-    """A number that a merge can have; no truth value, NaN, or whole number that no float can hold."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**31
-
-
-def card_digest(card: Mapping[str, Any], key: str) -> str | None:
-    """A digest that a card states under a key; None where it states none, or no digest."""
-    value = card.get(key)
-    return value.lower() if isinstance(value, str) and _DIGEST.fullmatch(value.lower()) else None
 
 
 class BaseLayer(NamedTuple):

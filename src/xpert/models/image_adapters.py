@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xpert.errors import DamagedModelError, MismatchError, MissingModelError
-from xpert.models.adapters import CARD, card_digest, card_facts
+from xpert.models.cards import CARD, card_digest, card_facts, check_card
 from xpert.models.headers import check_finite, read_header, read_metadata, strict_json
 from xpert.models.pipelines import pipeline_digest
 from xpert.models.reference import folder_digest
@@ -71,6 +71,14 @@ def is_image_adapter(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (LORA_WEIGHTS, UNET_WEIGHTS, f"unet/{UNET_WEIGHTS}"))
 
 
+def image_adapter_digest(folder: Path) -> str:
+    """The digest of what personalizes a pipeline in a folder, as `inspect_image_adapter` has it; checks nothing."""
+    if (folder / LORA_WEIGHTS).is_file():
+        return folder_digest(folder, (LORA_WEIGHTS,))
+    whole = (folder / "unet" / UNET_WEIGHTS).is_file()
+    return folder_digest(folder / "unet" if whole else folder, (UNET_CONFIG, UNET_WEIGHTS))
+
+
 def inspect_image_adapter(folder: Path) -> ImageAdapterFacts:
     """Read the header, the configuration and the card of an image adapter, and look for NaN; loads no model.
 
@@ -107,6 +115,9 @@ def _inspect(folder: Path) -> ImageAdapterFacts:
                 f"{folder} holds no {name}{hint}: give a folder with {LORA_WEIGHTS}, or one with {UNET_CONFIG} and "
                 f"{UNET_WEIGHTS}, as diffusers writes them"
             )
+    digest = folder_digest(folder, files)
+    if card is not None:
+        check_card(card, digest)
     entries = read_header(folder / files[-1])
     shapes = {entry.name: entry.shape for entry in entries}
     check_finite(folder / files[-1], entries)
@@ -121,7 +132,7 @@ def _inspect(folder: Path) -> ImageAdapterFacts:
         folder=folder,
         kind=kind,
         files=files,
-        digest=folder_digest(folder, files),
+        digest=digest,
         rank=rank,
         scale=scale,
         target_modules=targets,

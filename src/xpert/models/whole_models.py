@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from xpert.errors import DamagedModelError, MismatchError, MissingModelError
-from xpert.models.adapters import CARD, CONFIG, card_digest, card_facts
+from xpert.models.adapters import CONFIG
+from xpert.models.cards import CARD, card_digest, card_facts, check_card
 from xpert.models.headers import strict_json
 from xpert.models.lora_settings import read_capped
 from xpert.models.reference import TOKENIZER_FILES, model_digest, tokenizer_digest
@@ -58,9 +59,11 @@ def inspect_whole_model(folder: Path) -> WholeModelFacts:
     try:
         if not (folder / MODEL_CONFIG).is_file():
             raise MissingModelError(f"{folder} holds no {MODEL_CONFIG}: give the folder that `save_pretrained` wrote")
+        digest = model_digest(folder)
+        check_card(folder / CARD, digest)
         return WholeModelFacts(
             folder=folder,
-            digest=model_digest(folder),
+            digest=digest,
             weights=weight_files(folder),
             base_digest=card_digest(card_facts(folder / CARD), "base_sha256"),
         )

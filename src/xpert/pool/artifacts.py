@@ -18,14 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from xpert.errors import DamagedModelError, PoolError, StorageError
-from xpert.models.reference import combined_digest, file_digest
+from xpert.models.reference import combined_digest, file_digest, folder_digest
 from xpert.writing import STALE_S as STALE_S
 from xpert.writing import age_s, sync_to_disk
 
 UNCOUNTED = frozenset({"README.md"})
 """Files that an artifact may hold beside those that make its digest: a card is about an adapter, and not part of it."""
 
-_STAGED, _GONE = ".staged-", ".gone-"
+_STAGED, _GONE, _DOOMED = ".staged-", ".gone-", ".doomed-"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PIECE_BYTES = 2**20
 
@@ -78,6 +78,20 @@ class ArtifactStore:
         with _translated(folder, "read"):
             return _combined((file.name, file_digest(file)) for file in folder.iterdir()) == digest
 
+    def is_sound(self, digest: str) -> bool:
+        """As `verify`, but read once in a process, and again where size or time of a file changed."""
+        folder = self.path(digest)
+        with _translated(folder, "read"):
+            return folder.is_dir() and folder_digest(folder, ("*",), tuple(UNCOUNTED)) == digest
+
+    def card_digest(self, digest: str) -> str | None:
+        """SHA-256 of what lies beside the files of a digest, read as by `is_sound`; None where nothing does."""
+        folder = self.path(digest)
+        with _translated(folder, "read"):
+            if not any((folder / name).is_file() for name in UNCOUNTED):
+                return None
+            return folder_digest(folder, tuple(sorted(UNCOUNTED)))
+
     def put(self, source: Path, files: Sequence[str], *, expected: str | None = None) -> str:
         """Copy files into the store; what is there already, and whole, is left as it is.
 
@@ -128,6 +142,26 @@ class ArtifactStore:
         with _translated(folder, "deleted"):
             if folder.is_dir():
                 self._retire(folder)
+
+    def doom(self, digest: str) -> None:
+        """Note on the disk that an artifact is to be deleted, before anything else of it is."""
+        self._must_write()
+        self.path(digest)
+        with _translated(self.folder, "written to"):
+            (self.folder / f"{_DOOMED}{digest}").touch()
+            sync_to_disk(self.folder)
+
+    def spare(self, digest: str) -> None:
+        """Take that note away."""
+        self._must_write()
+        with _translated(self.folder, "written to"):
+            (self.folder / f"{_DOOMED}{digest}").unlink(missing_ok=True)
+
+    def doomed(self) -> list[str]:
+        """Digests with that note: of removals that were killed, or that a disk refused."""
+        with _translated(self.folder, "listed"):
+            noted = (entry.name.removeprefix(_DOOMED) for entry in self.folder.glob(f"{_DOOMED}*"))
+            return sorted(digest for digest in noted if _DIGEST.fullmatch(digest))
 
     @contextmanager
     def lock(self, timeout_s: float = 60.0) -> Iterator[None]:

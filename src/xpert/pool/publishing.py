@@ -6,113 +6,24 @@ by the callable that is given. At every moment, also after a kill, a row is visi
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
 from xpert.errors import MismatchError, PoolError, StorageError
-from xpert.models.adapters import ADAPTER_FILES, CARD, check_fit, inspect_adapter
-from xpert.models.image_adapters import check_image_fit, inspect_image_adapter
-from xpert.models.pipelines import is_pipeline, pipeline_digest
-from xpert.models.reference import model_digest
 from xpert.pool.artifacts import ArtifactStore
 from xpert.pool.catalog import Catalog, Records, refuse_duplicate
-from xpert.pool.reindexing import ReindexReport, explain_each, sweep
+from xpert.pool.checking import Checked, check_adapter, with_card
+from xpert.pool.losses import ARTIFACTS_FOLDER as ARTIFACTS_FOLDER
+from xpert.pool.losses import CATALOG_FILE as CATALOG_FILE
+from xpert.pool.losses import adapters_beside, refuse_lost
+from xpert.pool.names import check_name as check_name
+from xpert.pool.reindexing import ReindexReport, damaged, explain_each, finish_removals, orphans_of, sweep
 from xpert.printing import printable
 from xpert.records import Explanation, PoolRecord
-
-CATALOG_FILE = "catalog.sqlite"
-ARTIFACTS_FOLDER = "artifacts"
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    """An adapter that fits its base: of a language model or of a pipeline, whichever the base is."""
-
-    folder: Path
-    files: tuple[str, ...]
-    digest: str
-    base: str
-    rank: int
-    target_modules: tuple[str, ...]
-    size_bytes: int
-    card: Path | None
-
-
-def _checked(adapter_folder: Path, base_folder: Path) -> _Checked:
-    if is_pipeline(base_folder):
-        image = inspect_image_adapter(adapter_folder)
-        check_image_fit(image, base_folder)
-        return _Checked(
-            image.folder,
-            image.files,
-            image.digest,
-            pipeline_digest(base_folder),
-            image.rank,
-            image.target_modules,
-            image.size_bytes,
-            image.card,
-        )
-    facts = inspect_adapter(adapter_folder)
-    check_fit(facts, base_folder)
-    return _Checked(
-        facts.folder,
-        ADAPTER_FILES,
-        facts.digest,
-        model_digest(base_folder),
-        facts.rank,
-        facts.target_modules,
-        facts.size_bytes,
-        card if (card := facts.folder / CARD).is_file() else None,
-    )
-
-
-@contextmanager
-def _with_card(facts: _Checked) -> Iterator[tuple[Path, list[str]]]:
-    """One folder with everything that is published, and its names; where the card lies elsewhere, made of links."""
-    names = list(facts.files)
-    if facts.card is None:
-        yield facts.folder, names
-    elif facts.card.parent == facts.folder:
-        yield facts.folder, [*names, CARD]
-    else:
-        with tempfile.TemporaryDirectory(prefix="xpert-publishing-") as place:
-            for file in (*(facts.folder / name for name in names), facts.card):
-                try:
-                    os.symlink(file.resolve(), Path(place) / file.name)
-                except OSError:  # Windows lets only some people link
-                    shutil.copyfile(file, Path(place) / file.name)
-            yield Path(place), [*names, CARD]
-
-
-def check_name(name: str) -> None:
-    """The rule for names in a pool: they are file names on every system.
-
-    Raises:
-        PoolError: not 1 to 80 letters, digits, dots, dashes and underscores that start with a letter or digit and do
-            not end with a dot, or a name that Windows keeps for devices.
-    """
-    if not _NAME.fullmatch(name) or name.endswith("."):
-        raise PoolError(
-            f"{name[:100]!r} cannot be a name in a pool: 1 to 80 letters, digits, '.', '-' and '_' are allowed, a "
-            "letter or digit first, no dot last, as in 'poet-7b'"
-        )
-    if _RESERVED.fullmatch(name):
-        first, dot, rest = name.partition(".")
-        raise PoolError(
-            f"{name!r} cannot be a name in a pool: Windows keeps it for a device; add a word, as in "
-            f"'{first}-1{dot}{rest}'"
-        )
 
 
 @dataclass(frozen=True)
@@ -166,7 +77,7 @@ class Pool:
         """
         self._must_write("add to")
         check_name(name)
-        facts = _checked(adapter_folder, base_folder)
+        facts = check_adapter(adapter_folder, base_folder)
         record = PoolRecord(
             name=name,
             adapter=facts.digest,
@@ -181,8 +92,7 @@ class Pool:
         self._refuse(record)
         if explain is not None:
             record = record.model_copy(update={"explanation": explain(facts.folder)})
-        self._publish(record, facts)
-        return record
+        return self._publish(record, facts)
 
     def _refuse(self, record: PoolRecord) -> None:
         """Duplicates, and a base other than the pool's."""
@@ -205,20 +115,25 @@ class Pool:
                 f"{min(spaces)[:12]}: its space was rebuilt meanwhile; add {record.name!r} again"
             )
 
-    def _publish(self, record: PoolRecord, facts: _Checked) -> None:
+    def _publish(self, record: PoolRecord, facts: Checked) -> PoolRecord:
         """Bytes, then the row. Checked again under the lock: explaining took time, and others publish too."""
-        with self.artifacts.lock(), _with_card(facts) as (folder, files):
+        with self.artifacts.lock(), with_card(facts) as (folder, files):
             self._refuse(record)
             self._refuse_other_space(record)
+            was_there = self.artifacts.has(record.adapter)
             try:
                 self.artifacts.put(folder, files, expected=facts.digest)
-                self.catalog.add(record)
+                card = self.artifacts.card_digest(record.adapter)
+                self.catalog.add(record := record.model_copy(update={"card": card}))
+                self.artifacts.spare(record.adapter)
             except BaseException:
-                self._take_back(record.adapter)
+                if not was_there:
+                    self._take_back(record.adapter)
                 raise
+        return record
 
     def _take_back(self, digest: str) -> None:
-        """Delete bytes that no row names. Where that cannot be found out they stay: without a row nobody sees them."""
+        """Delete bytes that no row names, and that were just put. Where that cannot be found out they stay."""
         try:
             if not any(row.adapter == digest for row in self.catalog.list()):
                 self.artifacts.delete(digest)
@@ -242,7 +157,7 @@ class Pool:
 
         Raises:
             NotInPoolError: the pool does not have it.
-            StorageError: its files are missing.
+            StorageError: its files are missing or damaged; read once in a process, then only where they changed.
         """
         record = self.catalog.get(name)
         if not self.artifacts.has(record.adapter):
@@ -250,7 +165,14 @@ class Pool:
                 f"the files of {name!r} are missing from {self.artifacts.folder} (digest {record.adapter[:12]}…): "
                 "restore them from a copy, or remove the pLLM and add it again"
             )
+        other_card = record.card is not None and self.artifacts.card_digest(record.adapter) != record.card
+        if other_card or not self.artifacts.is_sound(record.adapter):
+            raise damaged(name, record.adapter, self.artifacts)
         return self.artifacts.path(record.adapter)
+
+    def orphans(self) -> tuple[str, ...]:
+        """Digests of adapters that no row names: their rows were lost, or publishing them was killed."""
+        return orphans_of(self.catalog.list(), self.artifacts)
 
     def remove(self, name: str) -> PoolRecord:
         """Take a pLLM out of the pool: the row, then its files.
@@ -261,9 +183,16 @@ class Pool:
         """
         self._must_write("remove from")
         with self.artifacts.lock():
-            record = self.catalog.remove(name)
+            doomed = self.catalog.get(name).adapter
+            self.artifacts.doom(doomed)
             try:
-                self.artifacts.delete(record.adapter)
+                record = self.catalog.remove(name)
+            except Exception:
+                self.artifacts.spare(doomed)
+                raise
+            try:
+                self.artifacts.delete(doomed)
+                self.artifacts.spare(doomed)
             except StorageError as error:
                 raise StorageError(
                     f"{name!r} is no longer in the pool, but its files are still on the disk ({error}); reindexing the "
@@ -276,7 +205,7 @@ class Pool:
         explain: Callable[[Path], Explanation],
         on_progress: Callable[[str, int, int], None] | None = None,
     ) -> ReindexReport:
-        """Explain every pLLM anew, and delete artifacts that no row names.
+        """Explain every pLLM anew, and delete what killed removals left; artifacts that no row names stay.
 
         Every explanation is committed by itself: after an interrupt the pool holds old and new ones, each whole. A
         pLLM that is removed meanwhile is left out.
@@ -291,10 +220,10 @@ class Pool:
         """
         records, swept = self.intact()
         explained = explain_each(records, self.catalog, self.artifacts, explain, on_progress)
-        return ReindexReport(explained, swept)
+        return ReindexReport(explained, swept, self.orphans())
 
     def intact(self) -> tuple[Records, tuple[str, ...]]:
-        """All records, seen to have whole files, and the digests of artifacts that no row named, which it deletes.
+        """All records, seen to have whole files, and the digests of what killed removals left, which it deletes.
 
         Raises:
             PoolError: the pool is read only.
@@ -332,18 +261,23 @@ def open_pool(folder: Path | str, create: bool = True, *, read_only: bool = Fals
         read_only: never write, also where the file system allows none.
 
     Raises:
-        PoolError: no pool there and none to be made, or one that this version cannot read.
-        StorageError: disk or database refused.
+        PoolError: no pool there and none to be made, or one that this version cannot read; or one without a catalog,
+            whose adapters `xpert pool restore` brings back.
+        StorageError: disk or database refused, or the catalog is damaged.
     """
     from xpert.pool.sql import SqlCatalog
     from xpert.pool.switching import finish
 
     place = Path(folder).expanduser()
+    refuse_lost(place)
     if (read_only or not create) and not (place / CATALOG_FILE).is_file():
         raise PoolError(f"no pool in {place}: it holds no {CATALOG_FILE}; give the folder of a pool, or make one first")
     artifacts = ArtifactStore(place / ARTIFACTS_FOLDER, read_only=read_only)
-    catalog = SqlCatalog(place / CATALOG_FILE, read_only=read_only)
+    catalog = SqlCatalog(place / CATALOG_FILE, read_only=read_only, may_create=lambda: not adapters_beside(place))
     pool = Pool(catalog=catalog, artifacts=artifacts, folder=place, read_only=read_only)
     if not read_only:
         finish(pool)
+        if artifacts.doomed():
+            with artifacts.lock(), suppress(StorageError):  # a disk that refuses it now is told of at the next removal
+                finish_removals(catalog, artifacts)
     return pool

@@ -21,15 +21,40 @@ class ReindexReport:
 
     Attributes:
         explained: names that have a new explanation.
-        swept: digests of artifacts that no row named; they were deleted.
+        swept: digests of artifacts that a removal had left behind; they were deleted.
+        orphans: digests of artifacts that no row names; they stay, since they may be somebody's.
     """
 
     explained: tuple[str, ...]
     swept: tuple[str, ...]
+    orphans: tuple[str, ...] = ()
+
+
+def finish_removals(catalog: Catalog, artifacts: ArtifactStore) -> tuple[str, ...]:
+    """Delete what killed removals left: artifacts that were noted to go, and whose row is gone. Under the store's lock.
+
+    Returns:
+        Their digests.
+    """
+    named = {record.adapter for record in catalog.list()}
+    swept = []
+    for digest in artifacts.doomed():
+        if digest not in named and artifacts.has(digest):
+            artifacts.delete(digest)
+            swept.append(digest)
+        artifacts.spare(digest)
+    return tuple(swept)
+
+
+def orphans_of(records: Records, artifacts: ArtifactStore) -> tuple[str, ...]:
+    """Digests of artifacts that none of the records names."""
+    return tuple(sorted(set(artifacts.digests()) - {record.adapter for record in records}))
 
 
 def sweep(catalog: Catalog, artifacts: ArtifactStore) -> tuple[Records, tuple[str, ...]]:
-    """Delete artifacts that no row names, and see that all others are whole.
+    """Finish removals, and see that the files of all rows are whole.
+
+    An artifact that no row names stays: its row may have been lost with the catalog.
 
     Returns:
         The records, all with their files, and the digests of what was deleted.
@@ -39,17 +64,18 @@ def sweep(catalog: Catalog, artifacts: ArtifactStore) -> tuple[Records, tuple[st
     """
     with artifacts.lock():
         records = catalog.list()
-        orphans = sorted(set(artifacts.digests()) - {record.adapter for record in records})
-        for digest in orphans:
-            artifacts.delete(digest)
+        swept = finish_removals(catalog, artifacts)
     faulty = [record for record in records if not artifacts.verify(record.adapter)]
     broken = [record.name for record in faulty if _is_there(catalog, record)]
     if broken:
+        others = orphans_of(records, artifacts)
+        more = f" (it holds {len(others)} that no row names: was the catalog exchanged?)" if others else ""
         raise StorageError(
-            f"files of {', '.join(broken)} are missing or damaged in {artifacts.folder}: restore them from a "
-            "copy, or remove these pLLMs and add them again"
+            f"files of {', '.join(broken)} are missing or damaged in {artifacts.folder}{more}: restore them from a "
+            "copy, or remove these pLLMs and add them again; where the catalog is another pool's, `xpert pool restore "
+            f"--anew --pool {artifacts.folder.parent}` makes one for these adapters"
         )
-    return [record for record in records if record not in faulty], tuple(orphans)
+    return [record for record in records if record not in faulty], swept
 
 
 def explain_each(
@@ -82,11 +108,21 @@ def explain_if_there(
 ) -> Explanation | None:
     """The explanation of a record's adapter; None where it was removed before its files were read."""
     try:
+        if not artifacts.is_sound(record.adapter):
+            raise damaged(record.name, record.adapter, artifacts)
         return explain(artifacts.path(record.adapter))
     except Exception:
         if _is_there(catalog, record):
             raise
         return None
+
+
+def damaged(name: str, digest: str, artifacts: ArtifactStore) -> StorageError:
+    """The error of a pLLM whose files are not those that were published."""
+    return StorageError(
+        f"the files of {name!r} in {artifacts.path(digest)} are not those that were added: they were damaged; restore "
+        "them from a copy, or remove the pLLM and add it again"
+    )
 
 
 def _is_there(catalog: Catalog, record: PoolRecord) -> bool:

@@ -1,10 +1,12 @@
 """What the explanations of a pool were made with: names of base and summarizer, how prompts are answered or painted.
 
-A small JSON file beside the space, so that whoever opens the pool explains in the same way.
+A small JSON file beside the space, so that whoever opens the pool explains in the same way. It has a seal (see
+`xpert.sealing`).
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from xpert.errors import PoolError
 from xpert.records import Record
+from xpert.sealing import KEY, OPEN, is_whole, seal
 from xpert.writing import is_aside, whole_file
 
 SETUP_FILE = "space/setup.json"
@@ -83,20 +86,32 @@ def read_setup_of(pool: Path) -> PoolSetup:
     """The setup that lies in just this folder; raises as `read_setup`."""
     file = pool / SETUP_FILE
     try:
-        return PoolSetup.model_validate_json(file.read_text("utf-8"))
+        whole, told = is_whole(file), json.loads(file.read_text("utf-8"))
+        if isinstance(told, dict):
+            told.pop(KEY, None)
+        setup = PoolSetup.model_validate_json(json.dumps(told))
     except FileNotFoundError as error:
         raise PoolError(
             f"pool {pool} has no space yet: run `xpert pool reindex --pool {pool} --base MODEL` with --summarizer "
             "MODEL, or with --clip MODEL for image models"
         ) from error
     except UnicodeDecodeError as error:
-        raise PoolError(f"{file} cannot be read (it is not UTF-8): rebuild it with `xpert pool reindex`") from error
+        raise PoolError(
+            f"{file} cannot be read (it is not UTF-8): rebuild it with `xpert pool reindex` once it is deleted"
+        ) from error
     except OSError as error:
         raise PoolError(f"{file} cannot be read ({error.strerror or error}): check path and rights") from error
-    except ValidationError as error:
+    except (ValidationError, ValueError, RecursionError) as error:
+        faults = error.error_count() if isinstance(error, ValidationError) else 1
         raise PoolError(
-            f"{file} cannot be read ({error.error_count()} faults): rebuild it with `xpert pool reindex`"
+            f"{file} cannot be read ({faults} faults): rebuild it with `xpert pool reindex` once it is deleted"
         ) from error
+    if not whole:
+        raise PoolError(
+            f"{file} is another file than was written: restore it from a copy, or take its line {KEY!r} away if you "
+            "changed it yourself"
+        )
+    return setup
 
 
 def write_setup(pool: Path, setup: PoolSetup) -> None:
@@ -106,7 +121,9 @@ def write_setup(pool: Path, setup: PoolSetup) -> None:
         StorageError: the disk refused; the old file stays.
     """
     with whole_file(pool / SETUP_FILE) as fresh:
-        fresh.write_text(setup.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        told = setup.model_dump(mode="json") | {KEY: OPEN}
+        fresh.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        seal(fresh)
 
 
 def is_unfinished(pool: Path) -> bool:

@@ -1,15 +1,23 @@
-"""The table of a pool's catalog and the version of its layout. Knows SQLAlchemy; never opens a file."""
+"""The tables of a pool's catalog and the version of its layout. Knows SQLAlchemy; never opens a file.
+
+Layout 1 has the table of adapters alone; layout 2 has a checksum of each of its rows beside it, so that a byte that
+changed on the disk is noticed, and so is a row that is gone.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable
+
 from pydantic import ValidationError
-from sqlalchemy import JSON, BigInteger, Connection, Index, String, Text, func, inspect
+from sqlalchemy import JSON, BigInteger, Connection, Index, String, Text, func, insert, inspect, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from xpert.errors import PoolError, StorageError
 from xpert.records import Explanation, PoolRecord
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Written to SQLite's `PRAGMA user_version`. Raise it, and write a migration, with every change of the table."""
 
 
@@ -34,23 +42,47 @@ class AdapterRow(Table):
     note: Mapped[str] = mapped_column(Text)
 
 
+class ChecksumRow(Table):
+    """SHA-256 of the row of a name, and of the card beside its adapter; since layout 2."""
+
+    __tablename__ = "checksums"
+
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    row: Mapped[str] = mapped_column(String(64))
+    card: Mapped[str | None] = mapped_column(String(64))
+
+
 Index("adapters_name_without_case", func.lower(AdapterRow.name), unique=True)
 
 
 def to_row(record: PoolRecord) -> AdapterRow:
     """A record as a row."""
-    plain = record.model_dump(exclude={"explanation", "target_modules"})
+    plain = record.model_dump(exclude={"explanation", "target_modules", "card"})
     return AdapterRow(
         **plain, target_modules=list(record.target_modules), explanation=explanation_text(record.explanation)
     )
 
 
-def to_record(row: AdapterRow) -> PoolRecord:
+def checksum_of(row: AdapterRow, card: str | None) -> ChecksumRow:
+    """What goes beside a row; the digest is over its values, and that of the card, as JSON."""
+    values = [getattr(row, column.key) for column in AdapterRow.__table__.columns]
+    told = json.dumps([*values, card], default=repr)
+    return ChecksumRow(name=row.name, row=hashlib.sha256(told.encode()).hexdigest(), card=card)
+
+
+def to_record(row: AdapterRow, checksum: ChecksumRow | None) -> PoolRecord:
     """A row as a record.
 
+    Args:
+        row: as it was read.
+        checksum: of it; None: the catalog is of layout 1.
+
     Raises:
-        StorageError: the row holds what no record may hold: something else than XPerT wrote it.
+        StorageError: a byte of the row changed, or it holds what no record may hold, as other programs may write it.
     """
+    card = None if checksum is None else checksum.card
+    if checksum is not None and checksum_of(row, card).row != checksum.row:
+        raise StorageError(f"the catalog's row {row.name!r} cannot be read (it is another than was written)")
     try:
         return PoolRecord(
             name=row.name,
@@ -63,11 +95,11 @@ def to_record(row: AdapterRow) -> PoolRecord:
             created=row.created,
             explanation=None if row.explanation is None else Explanation.model_validate_json(row.explanation),
             note=row.note,
+            card=card,
         )
     except (ValidationError, TypeError) as error:
-        raise StorageError(
-            f"the catalog's row {row.name!r} cannot be read ({error}): restore the catalog from a copy"
-        ) from error
+        faults = error.error_count() if isinstance(error, ValidationError) else 1
+        raise StorageError(f"the catalog's row {row.name!r} cannot be read ({faults} faults)") from error
 
 
 def explanation_text(explanation: Explanation | None) -> str | None:
@@ -75,30 +107,54 @@ def explanation_text(explanation: Explanation | None) -> str | None:
     return None if explanation is None else explanation.model_dump_json()
 
 
-def prepare(connection: Connection, place: str, *, create: bool) -> None:
-    """Check the layout of an opened database inside a transaction; write it into an empty one.
+def prepare(connection: Connection, place: str, *, create: Callable[[], bool], write: bool) -> int:
+    """Check the layout of an opened database inside a transaction; write it into an empty one, or bring it up to date.
 
     Args:
-        connection: in a transaction that writes when `create` is true.
+        connection: in a transaction that writes when `write` is true.
         place: how errors name the database.
         create: whether an empty database becomes a catalog.
+        write: whether anything may be written.
+
+    Returns:
+        Its layout.
 
     Raises:
         PoolError: another layout, or no catalog at all.
+        StorageError: the database is damaged, or empty where it must not be.
     """
     version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
-    if version == SCHEMA_VERSION:
-        return
-    if version == 0 and create and not inspect(connection).get_table_names():
+    tables = inspect(connection).get_table_names()
+    if version == 0 and not tables and write:
+        if not create():
+            raise StorageError(f"catalog {place} is empty, though there are adapters beside it: it was damaged")
         Table.metadata.create_all(connection)
-        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        return
+        _mark(connection)
+        return SCHEMA_VERSION
     if version > SCHEMA_VERSION:
         raise PoolError(
             f"catalog {place} has layout {version}, this XPerT knows up to {SCHEMA_VERSION}: a newer one wrote it; "
             "install a newer XPerT, or give another pool"
         )
-    raise PoolError(
-        f"{place} has layout {version}, not {SCHEMA_VERSION}: it is no catalog of a pool; give the folder of a pool, "
-        "or a new one"
-    )
+    if version < 1 or AdapterRow.__tablename__ not in tables:
+        raise PoolError(
+            f"{place} has layout {version}, not {SCHEMA_VERSION}: it is no catalog of a pool; give the folder of a "
+            "pool, or a new one"
+        )
+    if version < SCHEMA_VERSION and write:
+        _add_checksums(connection)
+        return SCHEMA_VERSION
+    return version
+
+
+def _add_checksums(connection: Connection) -> None:
+    """Layout 1 to 2."""
+    Table.metadata.create_all(connection)
+    for values in connection.execute(select(AdapterRow.__table__)).mappings().all():
+        checksum = checksum_of(AdapterRow(**values), None)
+        connection.execute(insert(ChecksumRow), {"name": checksum.name, "row": checksum.row, "card": None})
+    _mark(connection)
+
+
+def _mark(connection: Connection) -> None:
+    connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -30,8 +30,9 @@ from xpert.models.loading import choose_device, choose_dtype
 from xpert.models.opened import LoadedPipeline, open_pipeline
 from xpert.models.pipelines import check_pipeline, is_pipeline, pipeline_digest, resolve_pipeline
 from xpert.models.reference import ModelReference
+from xpert.probing.painted import is_painted
+from xpert.probing.painted import save_picture as save_picture
 from xpert.records import PicturePair
-from xpert.writing import whole_file
 
 PAINTING_FILE = "painting.json"
 _SEED_BITS = 63
@@ -123,7 +124,7 @@ def paint(
         ModelError: the pipeline fails, paints what is no picture, or needs more memory than there is.
         StorageError: the disk refused.
     """
-    missing = [job for job in jobs if not job[2].is_file()]
+    missing = [job for job in jobs if not is_painted(job[2])]
     done = len(jobs) - len(missing)
     start = 0
     while start < len(missing):
@@ -176,16 +177,6 @@ def _painted(loaded: LoadedPipeline, batch: Sequence[tuple[str, int, Path]], set
                 "as cpu, or tune again with a smaller learning rate"
             )
     return loaded.pipeline.image_processor.numpy_to_pil(values)
-
-
-def save_picture(picture: Any, file: Path) -> None:
-    """Write a PNG whole or not at all, synced to the disk.
-
-    Raises:
-        StorageError: the disk refused.
-    """
-    with whole_file(file) as fresh:
-        picture.save(fresh, format="PNG")
 
 
 @dataclass
@@ -294,8 +285,8 @@ class PictureProber:
         seeds = self.settings.noise_seeds(captions, draw)
         files = [room / f"{seed:016x}.png" for seed in seeds]
         if fresh is not None:
-            files = [file if file.is_file() else fresh / file.name for file in files]
-        if all(file.is_file() for file in files):
+            files = [file if is_painted(file) else fresh / file.name for file in files]
+        if all(is_painted(file) for file in files):
             return files
         with open_pipeline(reference, device=self.device) as loaded:
             paint(

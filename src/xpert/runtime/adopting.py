@@ -13,10 +13,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from xpert.errors import DamagedModelError, MismatchError
-from xpert.models.adapters import CARD, CONFIG
+from xpert.models.adapters import ADAPTER_FILES, CONFIG
+from xpert.models.cards import write_card
 from xpert.models.folders import check_free, whole_folder
+from xpert.models.reference import folder_digest
 from xpert.runtime.adapters import flatten, write_peft
-from xpert.runtime.manifest import ADAPTER, Manifest, read_manifest
+from xpert.runtime.checkpoint import check_state
+from xpert.runtime.manifest import ADAPTER, Manifest, check_file, read_manifest
 
 _VECTORS = ("best", "adapter")
 
@@ -40,6 +43,7 @@ def adopt(folder: Path, trained: Path, out: Path) -> Path:
     """
     check_free(out)
     manifest = read_manifest(folder, verify=False)
+    check_file(folder, f"{ADAPTER}/{CONFIG}", manifest)
     vector = read_trained(trained, manifest)
     write_adapter_folder(folder, manifest, vector, out, _card(out.name, manifest))
     return out
@@ -48,8 +52,9 @@ def adopt(folder: Path, trained: Path, out: Path) -> Path:
 def read_trained(file: Path, manifest: Manifest) -> np.ndarray:
     """The vector (P,) in a file that came back from a device."""
     try:
+        check_state(file)
         tensors = load_file(file)
-    except (SafetensorError, OSError, TypeError) as error:
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise DamagedModelError(f"{file} cannot be read ({error}): send it from the device again") from error
     name = next((name for name in _VECTORS if name in tensors), None)
     if name is None:
@@ -69,7 +74,7 @@ def write_adapter_folder(folder: Path, manifest: Manifest, vector: np.ndarray, o
     config["inference_mode"] = True
     with whole_folder(out) as fresh:
         write_peft(fresh, vector, config, manifest)
-        (fresh / CARD).write_text(card, "utf-8")
+        write_card(fresh, card, folder_digest(fresh, ADAPTER_FILES))
 
 
 def _card(name: str, manifest: Manifest) -> str:

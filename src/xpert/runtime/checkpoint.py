@@ -1,8 +1,8 @@
 """What an interrupted run on a device needs to go on: one safetensors file, replaced whole or not at all.
 
 Knows arrays and numbers; torch is not needed. The file holds `adapter`, `first_moment`, `second_moment` and `best`,
-(P,) each; its header holds step, losses and digests as JSON under `xpert`. Where in the data a run is follows from the
-step.
+(P,) each; its header holds step, losses and digests as JSON under `xpert`, and a seal (see `xpert.sealing`). Where in
+the data a run is follows from the step.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 from xpert.errors import DamagedModelError, SettingsError
 from xpert.models.folders import no_interrupt as no_interrupt
 from xpert.runtime.interface import TrainingState
+from xpert.sealing import KEY, OPEN, is_whole, seal
 from xpert.tuning.progress import Progress as Progress
 from xpert.tuning.progress import discard as discard
 from xpert.tuning.progress import partial_folder as partial_folder
@@ -39,9 +40,21 @@ def save(folder: Path, progress: Progress, state: TrainingState, best: np.ndarra
         "second_moment": state.second_moment,
         "best": best,
     }
-    header = {"xpert": json.dumps({"progress": asdict(progress), "identity": dict(identity)})}
+    header = {"xpert": json.dumps({"progress": asdict(progress), "identity": dict(identity)}), KEY: OPEN}
     with whole_file(folder / STATE_FILE) as fresh:
         save_file(arrays, fresh, header)
+        seal(fresh)
+
+
+def check_state(file: Path) -> None:
+    """See that a state is the one that was written; one of before there were seals cannot tell.
+
+    Raises:
+        ValueError: a byte of it changed.
+        OSError: it cannot be read.
+    """
+    if not is_whole(file):
+        raise ValueError("a byte of it changed since it was written")
 
 
 def load(folder: Path, identity: Mapping[str, str]) -> tuple[Progress, TrainingState, np.ndarray] | None:
@@ -49,14 +62,18 @@ def load(folder: Path, identity: Mapping[str, str]) -> tuple[Progress, TrainingS
 
     Raises:
         SettingsError: it belongs to a run with other settings, data or artifacts.
-        DamagedModelError: it cannot be read.
+        DamagedModelError: it cannot be read, or a byte of it changed.
     """
     file = folder / STATE_FILE
     if not file.is_file():
         return None
     try:
+        check_state(file)
         with safe_open(file, framework="np") as stream:
-            told = json.loads(stream.metadata()["xpert"])
+            header = stream.metadata() or {}
+            if header.keys() - {"xpert", KEY}:
+                raise ValueError("its header was changed")
+            told = json.loads(header["xpert"])
             adapter, first, second, best = (
                 stream.get_tensor(name) for name in ("adapter", "first_moment", "second_moment", "best")
             )
@@ -65,7 +82,7 @@ def load(folder: Path, identity: Mapping[str, str]) -> tuple[Progress, TrainingS
         found = dict(told["identity"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise DamagedModelError(
-            f"checkpoint {file} cannot be read ({error}): delete {folder}, or pass fresh=True to start anew"
+            f"checkpoint {file} cannot be read ({error}): delete {folder}, or start anew with --fresh (fresh=True)"
         ) from error
     other = [name for name, value in identity.items() if found.get(name) != value]
     if other:

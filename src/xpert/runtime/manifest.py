@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from xpert.errors import DamagedModelError, MismatchError, MissingModelError
 from xpert.models.reference import file_digest
+from xpert.sealing import KEY, OPEN, is_whole, seal
 
 FORMAT = 2
 """Goes up with every change after which an older runtime would compute something else."""
@@ -188,6 +189,7 @@ class Manifest(_Part):
         length_tokens: longest sequence; the batch has no bound but memory.
         memory: what a step needs.
         files: path in the folder -> size and digest, of every file but this one.
+        seal: SHA-256 of this file, see `xpert.sealing`; None: written before there were seals.
     """
 
     format: int
@@ -201,6 +203,7 @@ class Manifest(_Part):
     length_tokens: int
     memory: Memory
     files: dict[str, FileFacts]
+    seal: str | None = None
 
 
 def read_manifest(folder: Path, *, verify: bool = True) -> Manifest:
@@ -222,12 +225,31 @@ def read_manifest(folder: Path, *, verify: bool = True) -> Manifest:
         raw = json.loads(file.read_text("utf-8"))
         _check_format(raw, folder)
         manifest = Manifest.model_validate(raw)
+        if not is_whole(file):
+            raise ValueError("a byte of it changed since it was written")
     except (OSError, ValueError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise DamagedModelError(f"{file} cannot be read ({reason}): export or download the folder again") from error
     for name, facts in manifest.files.items():
         _check_file(folder, name, facts, verify)
     return manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write manifest.json, sealed; the last file of a folder."""
+    told = manifest.model_dump(mode="json") | {KEY: OPEN}
+    (folder / MANIFEST).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    seal(folder / MANIFEST)
+
+
+def check_file(folder: Path, name: str, manifest: Manifest) -> None:
+    """See that one file of a folder is the one that was written; one that the manifest does not name is left alone.
+
+    Raises:
+        MissingModelError, DamagedModelError: it is not.
+    """
+    if (facts := manifest.files.get(name)) is not None:
+        _check_file(folder, name, facts, True)
 
 
 def _check_format(raw: Any, folder: Path) -> None:

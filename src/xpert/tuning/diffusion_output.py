@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from xpert.models.cards import write_card
 from xpert.models.folders import whole_folder
 from xpert.models.headers import strict_json
-from xpert.models.image_adapters import LORA_WEIGHTS
+from xpert.models.image_adapters import LORA_WEIGHTS, image_adapter_digest
 from xpert.models.pipelines import INDEX, parts_of, pipeline_class, read_index
 
 _OTHER_FORMATS = ("*.bin", "*.ckpt", "*.pt", "*.msgpack", "*.onnx", "*.h5", "*.fp16.*", "*non_ema*", "*ema_only*")
@@ -89,7 +90,7 @@ def publish_folder(out: Path, write: Callable[[Path], None], card: str, validati
         write(fresh)
         if validation.is_dir():
             shutil.copytree(validation, fresh / validation.name, ignore=shutil.ignore_patterns(".*"))
-        (fresh / "README.md").write_text(card, encoding="utf-8")
+        write_card(fresh, card, image_adapter_digest(fresh))
 
 
 def _write_json(path: Path, value: object) -> None:

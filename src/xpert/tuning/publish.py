@@ -11,7 +11,10 @@ from typing import Any
 import torch
 
 from xpert.errors import ModelError
+from xpert.models.adapters import ADAPTER_FILES
+from xpert.models.cards import write_card
 from xpert.models.folders import whole_folder
+from xpert.models.reference import folder_digest
 
 
 def publish(model: Any, out: Path, card: str) -> None:
@@ -33,7 +36,7 @@ def publish(model: Any, out: Path, card: str) -> None:
         config.target_modules = sorted(config.target_modules)  # the order of a set differs from run to run
     with whole_folder(out) as fresh:
         model.save_pretrained(str(fresh), save_embedding_layers=False)
-        (fresh / "README.md").write_text(card, encoding="utf-8")
+        write_card(fresh, card, folder_digest(fresh, ADAPTER_FILES))
 
 
 def check_finite(model: Any) -> None:

@@ -5,6 +5,7 @@
 import { XpertError } from "./errors.ts";
 import type { TrainingState } from "./runtime.ts";
 import { readSafetensors, writeSafetensors, type Tensor } from "./safetensors.ts";
+import { KEY, OPEN, isWhole, seal } from "./sealing.ts";
 
 /** How far a run is; `validation_losses` are pairs of step and loss. */
 export interface Progress {
@@ -33,16 +34,18 @@ export function freshProgress(): Progress {
   return { step: 0, train_losses: [], validation_losses: [], reported: -1, seconds: 0, cpu_seconds: 0 };
 }
 
-export function writeCheckpoint({ progress, state, best, identity }: Checkpoint): Uint8Array {
+export async function writeCheckpoint({ progress, state, best, identity }: Checkpoint): Promise<Uint8Array> {
   const arrays = [state.adapter, state.firstMoment, state.secondMoment, best];
   const tensors = NAMES.map((name, i): Tensor => ({ name, shape: [arrays[i]!.length], data: arrays[i]! }));
-  return writeSafetensors(tensors, { xpert: JSON.stringify({ progress, identity }) });
+  return seal(writeSafetensors(tensors, { xpert: JSON.stringify({ progress, identity }), [KEY]: OPEN }));
 }
 
-/** @throws XpertError where it cannot be read. */
-export function readCheckpoint(file: Uint8Array): Checkpoint {
+/** @throws XpertError where it cannot be read, or a byte of it changed. */
+export async function readCheckpoint(file: Uint8Array): Promise<Checkpoint> {
   try {
+    if (!(await isWhole(file))) throw new Error("another file than was written");
     const { tensors, metadata } = readSafetensors(file, "it");
+    if (Object.keys(metadata).some((name) => name !== "xpert" && name !== KEY)) throw new Error("a changed header");
     const { progress, identity } = JSON.parse(metadata["xpert"] ?? "") as Pick<Checkpoint, "progress" | "identity">;
     const [adapter, firstMoment, secondMoment, best] = NAMES.map((name) => tensors.get(name)!.data);
     return {
@@ -52,7 +55,7 @@ export function readCheckpoint(file: Uint8Array): Checkpoint {
       best: best!,
     };
   } catch {
-    throw new XpertError("the unfinished run cannot be read: start again");
+    throw new XpertError("the unfinished run cannot be read, or was changed since it was saved: start again");
   }
 }
 

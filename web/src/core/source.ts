@@ -1,19 +1,13 @@
 /** Where the files of an export come from, and that they are the ones which were written. Knows bytes and digests. */
-import { sha256 } from "@noble/hashes/sha2.js";
-import { bytesToHex } from "@noble/hashes/utils.js";
-
+import { digestOf } from "./digest.ts";
 import { XpertError } from "./errors.ts";
 import { MANIFEST, parseManifest, type Manifest } from "./manifest.ts";
+import { isWhole } from "./sealing.ts";
+
+export { digestOf };
 
 /** Gives the bytes of one file of the folder; `digest` is what the manifest says of it, empty for the manifest. */
 export type Fetcher = (name: string, digest: string) => Promise<Uint8Array>;
-
-/** SHA-256 as hexadecimal digits; the browser's own where it may be used. */
-export async function digestOf(bytes: Uint8Array): Promise<string> {
-  const subtle = globalThis.crypto?.subtle as SubtleCrypto | undefined;
-  if (subtle === undefined) return bytesToHex(sha256(bytes));
-  return bytesToHex(new Uint8Array(await subtle.digest("SHA-256", bytes as BufferSource)));
-}
 
 /** An exported folder, whose files are checked as they are read. */
 export class ExportedFolder {
@@ -29,6 +23,9 @@ export class ExportedFolder {
   static async open(fetcher: Fetcher): Promise<ExportedFolder> {
     const bytes = await fetcher(MANIFEST, "");
     const manifest = parseManifest(new TextDecoder().decode(bytes));
+    if (!(await isWhole(bytes))) {
+      throw new XpertError(`${MANIFEST} changed since it was written: export or download the folder again`);
+    }
     return new ExportedFolder(manifest, await digestOf(bytes), fetcher);
   }
 

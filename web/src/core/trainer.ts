@@ -81,7 +81,7 @@ export class Trainer {
     const evaluation = evaluationBatches(held, 2 * batchSize, pad);
     const trainer = new Trainer(runtime, plan, evaluation, settings, place, identity);
     const saved = await place.load();
-    if (saved !== null) trainer.resume(saved);
+    if (saved !== null) await trainer.resume(saved);
     return trainer;
   }
 
@@ -119,8 +119,8 @@ export class Trainer {
     }
   }
 
-  private resume(saved: Uint8Array): void {
-    const { progress, state, best, identity } = readCheckpoint(saved);
+  private async resume(saved: Uint8Array): Promise<void> {
+    const { progress, state, best, identity } = await readCheckpoint(saved);
     const other = Object.keys(this.identity).filter((name) => identity[name] !== this.identity[name]);
     if (other.length > 0) {
       throw new XpertError(
@@ -162,7 +162,7 @@ export class Trainer {
 
   private async save(): Promise<void> {
     const { progress, best, identity } = this;
-    await this.place.save(writeCheckpoint({ progress, state: this.runtime.state(), best, identity }));
+    await this.place.save(await writeCheckpoint({ progress, state: this.runtime.state(), best, identity }));
   }
 
   private stopped(): Stopped | null {

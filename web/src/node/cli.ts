@@ -132,7 +132,7 @@ async function answer(folder: string, prompt: string, state?: string): Promise<u
   const adapter =
     state === undefined
       ? new Float32Array(adapterSize(exported.manifest))
-      : readCheckpoint(new Uint8Array(await fs.readFile(state))).best;
+      : (await readCheckpoint(new Uint8Array(await fs.readFile(state)))).best;
   const { stops } = exported.manifest.prompt;
   const how = { maxNewTokens: 64, temperature: 0, topP: 1, seed: 0, stops };
   const made = await runtime.generate(adapter, tokens.ask(prompt), how);
