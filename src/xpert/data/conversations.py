@@ -5,10 +5,19 @@ Knows authors and the order of messages; does not know which program exported th
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
+from xpert.errors import DataError
+from xpert.printing import printable
 from xpert.records import Sample
+
+_LISTED = 20
+_LONGEST_NAME = 60
+_MARKS = dict.fromkeys(map(ord, "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +26,9 @@ class Message:
 
     Attributes:
         author: who wrote it, as the source names them.
-        text: what they wrote; no notices of the program, no stand-ins for media that was left out.
+        text: what they wrote; no notices of the program, no stand-ins for media that was left out. Empty where the
+            message held nothing but such a thing: it gives no text, yet parts what comes before it from what comes
+            after.
         where: file and number of the message, for errors.
     """
 
@@ -44,4 +55,53 @@ def own_samples(source: str, conversations: Iterable[Conversation], me: str | No
         DataError: several authors and no `me`, or an author that is not there; the text lists the authors with the
             number of their messages.
     """
-    raise NotImplementedError
+    whole = list(conversations)
+    counts: Counter[str] = Counter()
+    spelled: dict[str, str] = {}
+    for message in (message for conversation in whole for message in conversation):
+        if message.text.strip():
+            counts[_key(message.author)] += 1
+            spelled.setdefault(_key(message.author), message.author)
+    if not counts:
+        return []
+    authors = [(spelled[key], count) for key, count in counts.most_common()]
+    if me is None and len(counts) > 1:
+        raise DataError(
+            f"{printable(source)} has messages of {len(counts)} authors ({_listed(authors)}): say which one you are "
+            "with --me NAME (in Python me='NAME')"
+        )
+    mine = next(iter(counts)) if me is None else _key(me)
+    if mine not in counts:
+        raise DataError(
+            f"{printable(source)} has no message of {printable(me or '')!r}; its authors are {_listed(authors)}: give "
+            "one of these names with --me NAME (in Python me='NAME')"
+        )
+    return [sample for conversation in whole for sample in _samples(conversation, mine)]
+
+
+def _samples(conversation: Conversation, mine: str) -> Iterable[Sample]:
+    before: str | None = None
+    for author, run in groupby(conversation, key=lambda message: _key(message.author)):
+        text = "\n".join(filter(None, (message.text.strip() for message in run)))
+        if not text:
+            continue
+        if author == mine:
+            yield Sample(before, text)
+            before = None
+        else:
+            before = text
+
+
+def _key(author: str) -> str:
+    """What two spellings of one author have in common."""
+    return " ".join(unicodedata.normalize("NFKC", author.translate(_MARKS)).split()).casefold()
+
+
+def _listed(authors: Sequence[tuple[str, int]]) -> str:
+    shown = [f"{_short(name)}: {count}" for name, count in authors[:_LISTED]]
+    return ", ".join(shown) + (f" and {len(authors) - _LISTED} more" if len(authors) > _LISTED else "")
+
+
+def _short(name: str) -> str:
+    name = printable(" ".join(name.translate(_MARKS).split()))
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
