@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -56,45 +56,66 @@ def own_samples(source: str, conversations: Iterable[Conversation], me: str | No
             number of their messages.
     """
     whole = list(conversations)
+    mine = chosen_author(source, whole, me)
+    return [] if mine is None else [sample for conversation in whole for sample in samples_of(conversation, mine)]
+
+
+def chosen_author(source: str, conversations: Iterable[Conversation], me: str | None) -> str | None:
+    """The author whose data it is, of all who wrote in these conversations; None where nobody wrote a text.
+
+    Args:
+        source: file or folder, for errors.
+        conversations: all of them.
+        me: as `own_samples` has it.
+
+    Raises:
+        DataError: as `own_samples` does.
+    """
     counts: Counter[str] = Counter()
     spelled: dict[str, str] = {}
-    for message in (message for conversation in whole for message in conversation):
+    for message in (message for conversation in conversations for message in conversation):
         if message.text.strip():
             counts[_key(message.author)] += 1
             spelled.setdefault(_key(message.author), message.author)
     if not counts:
-        return []
+        return None
     authors = [(spelled[key], count) for key, count in counts.most_common()]
     if me is None and len(counts) > 1:
         raise DataError(
             f"{printable(source)} has messages of {len(counts)} authors ({_listed(authors)}): say which one you are "
             "with --me NAME (in Python me='NAME')"
         )
-    mine = next(iter(counts)) if me is None else _key(me)
-    if mine not in counts:
+    if me is not None and _key(me) not in counts:
         raise DataError(
-            f"{printable(source)} has no message of {printable(me or '')!r}; its authors are {_listed(authors)}: give "
-            "one of these names with --me NAME (in Python me='NAME')"
+            f"{printable(source)} has no message of {printable(me, _LONGEST_NAME)!r}; its authors are "
+            f"{_listed(authors)}: give one of these names with --me NAME (in Python me='NAME')"
         )
-    return [sample for conversation in whole for sample in _samples(conversation, mine)]
+    return authors[0][0] if me is None else me
 
 
-def _samples(conversation: Conversation, mine: str) -> Iterable[Sample]:
+def samples_of(conversation: Conversation, author: str) -> Iterator[Sample]:
+    """The samples of one author in one conversation, as `own_samples` makes them; none where they wrote nothing."""
+    mine = _key(author)
     before: str | None = None
-    for author, run in groupby(conversation, key=lambda message: _key(message.author)):
+    for writer, run in groupby(conversation, key=lambda message: _key(message.author)):
         text = "\n".join(filter(None, (message.text.strip() for message in run)))
-        if not text:
-            continue
-        if author == mine:
+        if text and writer == mine:
             yield Sample(before, text)
             before = None
-        else:
+        elif text:
             before = text
+
+
+def same_author(name: str, other: str) -> bool:
+    """Whether two spellings are one author: case, width, white space and marks of direction do not count."""
+    return _key(name) == _key(other)
 
 
 def _key(author: str) -> str:
     """What two spellings of one author have in common."""
-    return " ".join(unicodedata.normalize("NFKC", author.translate(_MARKS)).split()).casefold()
+    return (
+        " ".join(unicodedata.normalize("NFKC", author.translate(_MARKS)).split()).casefold().removeprefix("~").lstrip()
+    )
 
 
 def _listed(authors: Sequence[tuple[str, int]]) -> str:
@@ -103,5 +124,4 @@ def _listed(authors: Sequence[tuple[str, int]]) -> str:
 
 
 def _short(name: str) -> str:
-    name = printable(" ".join(name.translate(_MARKS).split()))
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    return printable(" ".join(name.translate(_MARKS).split()), _LONGEST_NAME)
