@@ -14,14 +14,17 @@ from pathlib import Path
 
 from xpert.data.conversations import Conversation, Message
 from xpert.data.labels import is_label
-from xpert.data.stamps import DATE, MARKS, MOMENT, TIME, M
+from xpert.data.stamps import DATE, EDGES, MOMENT, TIME, M
 from xpert.data.whatsapp import whatsapp_messages
 
 _NAME = r"(?P<name>[^\s:\[\]<>(){}#>*-][^:\[\]<>(){}\n]{0,39}?)"
 _NICK = r"<\s?[@+%&~!]?(?P<name>[^<>\s/][^<>\n]{0,39})>"
 _STAMP = rf"(?:{MOMENT}|{DATE}|{TIME})"
+_EXACT = rf"(?:{MOMENT}|{TIME})"
 _DAY = r"(?:(?:Today|Yesterday|Heute|Gestern|Hoy|Ayer|Aujourd’hui|Hier|Oggi|Ieri)(?:\s(?:at|um|a las|à|alle))?\s)"
 _BOLD = r"(?:\*\*|__)?"
+_MOST_WORDS = 4
+_ANY_DATE = re.compile(DATE)
 _SIDES = (
     frozenset({"you", "user", "human", "me", "prompt", "ich", "du", "yo", "tú", "moi", "vous"}),
     frozenset(
@@ -55,15 +58,16 @@ _FORMS = (
     _form(rf"[\[(]{_STAMP}[\])]\s*{_NICK}\s(?P<text>.*)", r"[\[(].*"),
     _form(rf"{_STAMP}\s+{_NICK}\s(?P<text>.*)", rf"{_STAMP}.*"),
     _form(rf"{_NICK}\s(?P<text>.*)", r"\*.*", sure=False, least=0.8),
-    _form(rf"[\[(]{M}{_STAMP}{M}[\])]\s*(?:[-–]\s*)?{_NAME}:(?:\s(?P<text>.*)|$)", rf"[\[(]{_STAMP}[\])].*"),
+    _form(rf"[\[(]{M}{_EXACT}{M}[\])]\s*(?:[-–]\s*)?{_NAME}:(?:\s(?P<text>.*)|$)", rf"[\[(]{_EXACT}[\])].*"),
+    _form(rf"[\[(]{DATE}[\])]\s*{_NAME}:(?:\s(?P<text>.*)|$)", rf"[\[(]{DATE}[\])].*", sure=False, least=0.5),
     _form(rf"{_STAMP}\t[@+%&]?(?P<name>[^\t\n]{{1,40}}?):?\t(?P<text>.*)", rf"{_STAMP}\t.*"),
     _form(rf"{TIME}\s+From\s+(?P<name>.{{1,60}}?)(?:\s+[Tt]o\s+[^:\n]{{1,60}}?)?\s?:\s*(?P<text>.*)", None),
     _form(rf"(?:{MOMENT})(?:\s*[-–|,>:]\s*|\s+){_NAME}:(?:\s(?P<text>.*)|$)", rf"{MOMENT}.*"),
     _form(rf"{_STAMP}(?:\s*[-–|,>:]\s*|\s+){_NAME}:(?:\s(?P<text>.*)|$)", rf"{_STAMP}.*", sure=False, least=0.5),
     _form(rf"{_NAME},?\s*[\[(]{_DAY}?{_STAMP}[\])]\s*:\s*(?P<text>.*)"),
     _form(rf"{_NAME},?\s+{_DAY}?{_STAMP}\s*:\s+(?P<text>.*)"),
-    _form(rf"{_NAME}(?:,\s*|\s+[—–-]\s*|\s+)[\[(]?(?:{_DAY}{TIME}|{_DAY}?{MOMENT}|{_DAY}?{TIME})[\])]?:?\s*"),
-    _form(rf"[\[(](?:{MOMENT}|{TIME})[\])]\s+{_NAME}\s*"),
+    _form(rf"{_NAME}(?:,\s*|\s+[—–-]\s*|\s+)[\[(]?{_DAY}?{_EXACT}[\])]?:?\s*"),
+    _form(rf"[\[(]{_EXACT}[\])]\s+{_NAME}\s*"),
     _form(
         rf"(?:[#]+\s)?{_BOLD}(?P<name>[\w-]+){_BOLD}(?:\ssaid:?|:){_BOLD}(?:\s+(?P<text>.*)|$)", sure=False, least=0.0
     ),
@@ -95,9 +99,7 @@ def read_chat_log(path: Path, text: str, me: str | None = None) -> Conversation 
         starts = _starts(form, lines)
         if _is_log(form, starts, lines):
             return [
-                Message(
-                    start.name, re.sub(rf"^[\s{MARKS}]+|\s+$", "", "\n".join(start.texts)), f"{path}, line {start.line}"
-                )
+                Message(start.name, "\n".join(start.texts).strip(EDGES), f"{path}, line {start.line}")
                 for start in starts
             ]
     return _stamped_blocks(path, lines)
@@ -108,7 +110,7 @@ def _starts(form: _Form, lines: Sequence[str]) -> list[_Start]:
     silent = True
     for number, line in enumerate(lines, start=1):
         found = form.line.fullmatch(line)
-        if found is not None and (form is not _SIDED or _side(found["name"]) is not None):
+        if found is not None and (_side(found["name"]) is not None if form is _SIDED else _may_be_name(found["name"])):
             text = found.groupdict().get("text")
             starts.append(_Start(number, found["name"].strip(), [] if text is None else [text]))
             silent = False
@@ -117,6 +119,10 @@ def _starts(form: _Form, lines: Sequence[str]) -> list[_Start]:
         elif starts and not silent:
             starts[-1].texts.append(line)
     return starts
+
+
+def _may_be_name(name: str) -> bool:
+    return len(name.split()) <= _MOST_WORDS and _ANY_DATE.search(name) is None
 
 
 def _is_log(form: _Form, starts: Sequence[_Start], lines: Sequence[str]) -> bool:
@@ -130,10 +136,14 @@ def _is_log(form: _Form, starts: Sequence[_Start], lines: Sequence[str]) -> bool
     labels = sum(count for name, count in names.items() if is_label(name))
     if 2 * labels >= len(starts):
         return False
+    if "text" not in form.line.groupindex and sum(any(map(str.strip, start.texts)) for start in starts) < 0.8 * len(
+        starts
+    ):
+        return False
     share = max(len(starts) / len(filled), _share_of_paragraphs(form, lines) if not form.sure else 0)
     talkers = [count for count in names.values() if count > 1]
     if form.sure:
-        near = (first == 0 and share >= form.least) or (first <= 12 and share >= 0.2) or share >= 0.4
+        near = (first == 0 and share >= form.least) or (first <= 12 and share >= 0.15) or share >= 0.4
         return near and (len(starts) < 4 or sum(talkers) >= len(starts) / 4)
     if share < form.least or len(talkers) < 2 or sum(talkers) < 0.7 * len(starts):
         return False

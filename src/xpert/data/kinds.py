@@ -51,7 +51,13 @@ _STARTS = (
     (re.compile(r"BEGIN:V(?:CALENDAR|EVENT|TODO|JOURNAL)\b", re.I), "a calendar (iCalendar)"),
     (re.compile(r"WEBVTT\b|\[Script Info\]|\[V4\+? Styles\]"), "subtitles"),
     (re.compile(r"\{\\rtf\d"), "a rich text document (RTF)"),
-    (re.compile(r"#!\s*/|<\?php\b|<\?="), "program code"),
+    (
+        re.compile(
+            r"#!\s*/|<\?php\b|<\?=|(?:window|self|globalThis|module|(?:var|let|const)\s)[\w.$\[\]\"' ]*=\s*[\[{(]"
+        ),
+        "program code",
+    ),
+    (re.compile(r"\(function\s*\(|[\"']use strict[\"'];|export\s+default\s"), "program code"),
     (re.compile(r"(?:%.*\n\s*)*\\(?:documentclass|documentstyle|usepackage|begin\{document\})"), "LaTeX source"),
     (re.compile(r"From \S+@\S+ .*\d\d:\d\d.*\n"), "an e-mail"),
 )
@@ -81,7 +87,7 @@ _CODE = re.compile(
     r"|(?:public|private|protected|static|final)\s.*[{;]|(?:export\s+)?(?:const|let|var|int|float|double|char|void|auto|"
     r"string|bool)\s+\w+.*[=({;].*|(?:if|for|while|switch|catch)\s*\(.*\)\s*\{?|(?:fn|func)\s+\w+\(.*|package\s+\w+;?"
     r"|return\b.*;|return\s+[\w.]+(?:\(.*\))?|[\w.\[\]\"']+\s*(?:[-+*/|&]?=|:=|\+=)\s*\S.*|[\w.]+\(.*\)\s*[;:{]?"
-    r"|.*[\w)\"'\]}]\s*;|.*[)\w=>,]\s*\{|[\])}]+[;,)]*(?:\s*else\s*\{)?|(?:if|elif|while|for|with|except)\s\S.*:|(?:else|try|finally):"
+    r"|.*(?:\w\(|[={}\[\]]|->|::|\w\.\w).*;|.*[)\w=>,]\s*\{|[\])}]+[;,)]*(?:\s*else\s*\{)?|(?:if|elif|while|for|with|except)\s\S.*:|(?:else|try|finally):"
     r"|(?:pass|break|continue);?|//.*|/\*.*|\*/|(?:SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER)\s.*|[.#]?[\w-]+\s*\{|[\w-]+:\s[^.!?]*;)\s*"
 )
 _LOG = re.compile(
@@ -89,6 +95,7 @@ _LOG = re.compile(
     r"(?:\b(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b|\s[\w./-]+\[\d+\]:\s).*"
     r"|(?:\[?(?:TRACE|DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b[\]:]).*|\S+ \S+ \S+ \[\d\d/\w{3}/\d{4}:.*"
 )
+_LONGEST_CODE = 400
 _SAID = frozenset("text message body content msg messagetext response comment post fulltext".split())
 
 
@@ -157,16 +164,12 @@ def _json_kind(text: str, lines: list[str]) -> str | None:
 def _table_kind(lines: list[str]) -> str | None:
     """A table is known by a header that names a text."""
     for separator in ("\t", ";", ",", "|"):
-        names = [bare(name) for name in lines[0].split(separator)]
-        if (
-            len(names) > 1
-            and len(lines) > 1
-            and all(names)
-            and _SAID & set(names)
-            and len(lines[0].split()) <= 3 * len(names)
-        ):
-            counts = sum(separator in line for line in lines[1:])
-            return "a table" if 2 * counts >= len(lines) - 1 else None
+        names = lines[0].strip(separator).split(separator)
+        known = _SAID & {bare(name) for name in names}
+        if len(names) > 1 and len(lines) > 1 and known and all(0 < len(name.split()) < 4 for name in names):
+            full = sum(line.count(separator) >= len(names) - 1 for line in lines[1:])
+            if 5 * full >= 4 * (len(lines) - 1):
+                return "a table"
     return None
 
 
@@ -181,5 +184,5 @@ def _code_kind(text: str, lines: list[str]) -> str | None:
     judged = [line for line in outside if not line.startswith(("    ", "\t"))] if fenced != text else lines
     if len(judged) < 3 and len(lines) >= 3 and fenced == text:
         return None
-    code = sum(_CODE.fullmatch(line) is not None for line in judged)
+    code = sum(len(line) < _LONGEST_CODE and _CODE.fullmatch(line) is not None for line in judged)
     return "program code" if len(judged) >= 3 and code >= 0.6 * len(judged) else None

@@ -27,9 +27,12 @@ _LABELS = frozenset(
     vendredi samedi dimanche déjeuner dîner titre lieu domanda risposta esempio oggi ieri domani colazione pranzo
     """.split()
 )
+_BEFORE_A_TIME = frozenset(
+    "at on from until till by since around um bis ab gegen seit vers depuis las desde hasta alle".split()
+)
 
 
 def is_label(name: str) -> bool:
     """Whether a name is such a word, with or without a number: "Q", "Note", "Day 3", "Frage 12", "1"."""
     bare = re.sub(r"[\s#.]*\d*[\s.)]*$", "", name.strip().casefold())
-    return not bare or bare in _LABELS
+    return not bare or bare in _LABELS or bare.split()[-1] in _BEFORE_A_TIME

@@ -183,10 +183,11 @@ def _written(path: Path, text: str, me: str | None, *, prose: bool) -> Content:
             return Export("chat log", [log], None)
     kind = kind if prose else kind_by_name(path) or kind
     if kind is not None:
-        raise DataError(f"{path} seems to be {kind}, which is not read as your own prose: {way_out(kind)}")
+        own = "" if prose or kind_of_text(text) else "; if all of it is your own prose, give --format text"
+        raise DataError(f"{path} seems to be {kind}, which is not read as your own prose: {way_out(kind)}{own}")
     if not prose:
         raise DataError(
-            f"{path} has no suffix that says what it is: if all of it is your own prose, name it .txt, or give "
+            f"the name of {path} does not say what it is: if all of it is your own prose, name it .txt, or give "
             "--format text (in Python format='text'); if it is data, name it .jsonl, .json, .csv, .tsv or .parquet"
         )
     return formats.text_rows(path, text)

@@ -5,6 +5,11 @@ from __future__ import annotations
 MARKS = "\u061c\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff"
 """Characters that only turn the direction of text, for a class of characters."""
 
+EDGES = "".join(chr(code) for code in range(0x3001) if chr(code).isspace()) + "".join(
+    chr(code) for code in (0x61C, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
+)
+"""White space and such characters, for `str.strip`."""
+
 M = f"[{MARKS}]*"
 _S = rf"[\s{MARKS}]*"
 _MONTH = r"[^\W\d_]{3,10}\.?"

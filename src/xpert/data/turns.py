@@ -54,8 +54,10 @@ def is_message(value: Any) -> bool:
     """True for one turn of a chat, such as {role, content} or {from, value}."""
     if not isinstance(value, dict):
         return False
-    names = {bare(name) for name in value}
-    return bool(names & {"role", "from"}) and bool(names & {"content", "value", "text", "parts", "message", "body"})
+    values = {bare(name): inner for name, inner in value.items()}
+    sided = bool({"role", "from"} & values.keys()) or isinstance(values.get("author"), dict)
+    held = {"content", "value", "text", "parts", "message", "body"} & values.keys()
+    return bool(sided and held) or is_message(values.get("message"))
 
 
 def chat_turns(where: str, messages: Any) -> list[Turn]:
@@ -119,8 +121,9 @@ def settle(turns: Sequence[Turn], *, mixed: bool = False) -> Settled:
     if strange is None:
         return list(_role_samples(turns, roles))
     if not mixed and any(role in _USER for role in roles):
+        said = f" {printable(strange.who, 40)!r}" if len(strange.who.split()) < 4 else ", several words"
         raise DataError(
-            f"{strange.where}: unknown role {printable(strange.who, 40)!r}: call the person 'user' and the other side "
+            f"{strange.where}: unknown role{said}: call the person 'user' and the other side "
             f"'assistant' (also known: {', '.join(sorted(_ROLES - {'user', 'assistant'}))})"
         )
     return [

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from xpert.data.conversations import Message, same_author
-from xpert.data.stamps import MARKS, MOMENT, M
+from xpert.data.stamps import EDGES, MARKS, MOMENT, M
 from xpert.data.whatsapp_words import ATTACHED, EDITED, LOOSE_STAND_IN, NOT_WRITTEN, STAND_IN, TAIL
 
 _FORMS = (
@@ -23,7 +23,6 @@ _LONGEST_AUTHOR = 80
 _MOST_WORDS = 6
 _LABELS = frozenset("note ps p.s todo edit update fyi btw nb re fwd".split())
 _QUOTES = '"“”„«»「」『』'
-_EDGES = re.compile(rf"^[\s{MARKS}]+|[\s{MARKS}]+$")
 
 
 @dataclass(slots=True)
@@ -152,7 +151,7 @@ def _spoken(body: str, below: Sequence[str]) -> str:
         return ""
     text = EDITED.sub("", "\n".join(ATTACHED.sub("", line) for line in lines))
     text = "\n".join(_without_tail(line) for line in text.split("\n"))
-    text = _EDGES.sub("", text)
+    text = text.strip(EDGES)
     return "" if NOT_WRITTEN.fullmatch(text.rstrip(".。 ")) or STAND_IN.fullmatch(text) else text
 
 

@@ -32,18 +32,18 @@ STAND_IN = re.compile(
 )
 """One line that stands for media: "image omitted", "<Medien ausgeschlossen>", "IMG-1.jpg (file attached)"."""
 
-ATTACHED = re.compile(r"\s*\u200e?<[^<>:\n]{3,25}[ \u00a0]?:[ \u00a0][^<>\n]{1,200}\.\w{2,5}>")
+ATTACHED = re.compile(r"\s{0,3}\u200e?<[^<>:\n]{3,25}[ \u00a0]?:[ \u00a0][^<>\n]{1,200}\.\w{2,5}>")
 """A file inside a message, as on iOS: "<attached: 00000012-PHOTO.jpg>"."""
 
 EDITED = re.compile(
-    r"\s*\u200e?<[^<>\n]*(?:edited|bearbeitet|edit[óoa]|editad[oa]|modifi|bewerkt|düzenlen|измен|відредагован|edytowan|"
+    r"\s{0,3}\u200e?<[^<>\n]{0,60}(?:edited|bearbeitet|edit[óoa]|editad[oa]|modifi|bewerkt|düzenlen|измен|відредагован|edytowan|"
     r"redigera|rediger|muokat|upraven|szerkeszt|disunting|diedit|chỉnh sửa|επεξεργ|تعديل|נערכה|ערכת|ویرایش|編集|수정|"
-    r"编辑|編輯|संपादित)[^<>\n]*>\s*$",
+    r"编辑|編輯|संपादित)[^<>\n]{0,60}>\s*$",
     re.IGNORECASE,
 )
 """What stands behind a message that was edited."""
 
-TAIL = re.compile(r"[ \u00a0]*\u200e([^\u200e\n]{3,80})$")
+TAIL = re.compile(r"[ \u00a0]{0,3}\u200e([^\u200e\n]{3,80})$")
 """The last part of a line that the program wrote: its own words begin with a left-to-right mark."""
 
 LOOSE_STAND_IN = re.compile(rf"(?:\S+[ \u00a0]){{0,4}}\S*(?:{_OMITTED})\S*|{_STANDS}", re.IGNORECASE)
