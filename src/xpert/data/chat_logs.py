@@ -67,7 +67,7 @@ _FORMS = (
     _form(rf"{_NAME},?\s*[\[(]{_DAY}?{_STAMP}[\])]\s*:\s*(?P<text>.*)"),
     _form(rf"{_NAME},?\s+{_DAY}?{_STAMP}\s*:\s+(?P<text>.*)"),
     _form(rf"{_NAME}(?:,\s*|\s+[—–-]\s*|\s+)[\[(]?{_DAY}?{_EXACT}[\])]?:?\s*"),
-    _form(rf"[\[(]{_EXACT}[\])]\s+{_NAME}\s*"),
+    _form(rf"[\[(]{_EXACT}[\])]\s+{_NAME}\s*", r"={20,}"),
     _form(
         rf"(?:[#]+\s)?{_BOLD}(?P<name>[\w-]+){_BOLD}(?:\ssaid:?|:){_BOLD}(?:\s+(?P<text>.*)|$)", sure=False, least=0.0
     ),

@@ -21,7 +21,7 @@ _MEDIA = (
     r"文档|文件|画像|動画|音声|ステッカー|書類|이미지|동영상|오디오|스티커|문서|사진"
 )
 _STANDS = (
-    r"<(?=[^<>\n]*(?:[^\x00-\u024f]|\b(?:medi|méd|míd|multim|omit|omis|omes|ocult|entfernt|attach|view once|video|"
+    r"<(?=[^<>\n]*(?:[^\x00-\u024f]|\b(?:medi|medy|méd|míd|multim|omit|omis|omes|ocult|entfernt|attach|view once|video|"
     r"audio|sticker|document|arquivo de m)))[^<>\n]{3,80}>"
     r"|[^\n/\\<>]{1,200}\.\w{2,5}[ \u00a0]\([^()\n]{4,40}\)"
     r"|null|(?:live )?location(?: shared|:? https?://\S+)|POLL:|UMFRAGE:|ENCUESTA:|SONDAGE :|SONDAGGIO:|ENQUETE:"
