@@ -30,11 +30,14 @@ class Message:
             message held nothing but such a thing: it gives no text, yet parts what comes before it from what comes
             after.
         where: file and number of the message, for errors.
+        context: the message is part of another conversation, and stands here only as the prompt of what follows: it
+            gives no sample and does not count.
     """
 
     author: str
     text: str
     where: str
+    context: bool = False
 
 
 Conversation = Sequence[Message]
@@ -74,7 +77,7 @@ def chosen_author(source: str, conversations: Iterable[Conversation], me: str | 
     counts: Counter[str] = Counter()
     spelled: dict[str, str] = {}
     for message in (message for conversation in conversations for message in conversation):
-        if message.text.strip():
+        if message.text.strip() and not message.context:
             counts[_key(message.author)] += 1
             spelled.setdefault(_key(message.author), message.author)
     if not counts:
@@ -97,13 +100,13 @@ def samples_of(conversation: Conversation, author: str) -> Iterator[Sample]:
     """The samples of one author in one conversation, as `own_samples` makes them; none where they wrote nothing."""
     mine = _key(author)
     before: str | None = None
-    for writer, run in groupby(conversation, key=lambda message: _key(message.author)):
+    for (writer, context), run in groupby(conversation, key=lambda message: (_key(message.author), message.context)):
         text = "\n".join(filter(None, (message.text.strip() for message in run)))
-        if text and writer == mine:
+        if text and writer != mine:
+            before = text
+        elif text and not context:
             yield Sample(before, text)
             before = None
-        elif text:
-            before = text
 
 
 def same_author(name: str, other: str) -> bool:
