@@ -1,38 +1,10 @@
-"""Exports of messengers, assistants and mail programs -> conversations."""
+"""What programs export: the files of messengers, mail programs and chatbots become conversations.
 
-from __future__ import annotations
+`read_export` reads one file, `read_export_folder` an unpacked export; both give None for what is no export of a
+program that they know. One module a program; none of them opens anything but the files of the export.
+"""
 
-from dataclasses import dataclass
-from pathlib import Path
+from xpert.data.exports.authors import Export
+from xpert.data.exports.opening import read_export, read_export_folder
 
-from xpert.data.conversations import Conversation
-
-
-@dataclass(frozen=True)
-class Export:
-    """What the export of a program holds.
-
-    Attributes:
-        program: who wrote it, for people.
-        conversations: its messages.
-        me: the author who is known to be the person, where the export itself says so.
-    """
-
-    program: str
-    conversations: list[Conversation]
-    me: str | None
-
-
-def read_export(path: Path, text: str | None) -> Export | None:
-    """The conversations of one file; None where it is no export that is known.
-
-    Args:
-        path: the file.
-        text: its content; None where it is no text.
-    """
-    return None
-
-
-def read_export_folder(folder: Path) -> Export | None:
-    """The conversations of a folder that a program wrote as a whole; None where it is none that is known."""
-    return None
+__all__ = ["Export", "read_export", "read_export_folder"]
