@@ -63,7 +63,8 @@ def gather_samples(
     found: list[_Found] = []
     for content in contents:
         if isinstance(content, Export):
-            found += [_Talk(conversation, content.me) for conversation in content.conversations]
+            person = content.person(me)
+            found += [_Talk(conversation, person) for conversation in content.conversations]
         else:
             found += _of_rows(content, prompt_column, response_column)
     if me is not None and found and all(isinstance(item, Sample) for item in found):
