@@ -24,6 +24,7 @@ _EXACT = rf"(?:{MOMENT}|{TIME})"
 _DAY = r"(?:(?:Today|Yesterday|Heute|Gestern|Hoy|Ayer|Aujourd’hui|Hier|Oggi|Ieri)(?:\s(?:at|um|a las|à|alle))?\s)"
 _BOLD = r"(?:\*\*|__)?"
 _MOST_WORDS = 4
+_LOOKED_AT = 400  # lines out of a text that tell whether a form is worth trying on all of them
 _ANY_DATE = re.compile(DATE)
 _SIDES = (
     frozenset({"you", "user", "human", "me", "prompt", "ich", "du", "yo", "tú", "moi", "vous"}),
@@ -95,7 +96,11 @@ def read_chat_log(path: Path, text: str, me: str | None = None) -> Conversation 
     found = whatsapp_messages(str(path), lines, me)
     if found is not None:
         return found
+    step = max(1, len(lines) // _LOOKED_AT)
+    some = [*lines[: _LOOKED_AT // 8], *lines[::step]]
     for form in _FORMS:
+        if not any(form.line.fullmatch(line) for line in some):
+            continue
         starts = _starts(form, lines)
         if _is_log(form, starts, lines):
             return [

@@ -6,8 +6,9 @@ Knows the shapes that programs give to content; does not know who wrote it. Erro
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from xpert.errors import DataError
@@ -40,9 +41,16 @@ class Content:
     other: bool
 
 
+@lru_cache(maxsize=4096)
 def bare(name: object) -> str:
     """What the spellings of one column have in common: "Sender Name", "sender_name" and "senderName"."""
     return re.sub(r"[\W_]+", "", str(name)).casefold()
+
+
+def named_values(values: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
+    """The wanted values of a row by their `bare` names; no other column is looked at. An earlier spelling wins."""
+    names = {bare(name): name for name in reversed(list(values))}
+    return {name: values[names[name]] for name in names if name in wanted}
 
 
 def read_content(where: str, values: Mapping[str, Any], keys: tuple[str, ...] = _KEYS) -> Content:

@@ -9,7 +9,7 @@ import datetime
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from xpert.data.contents import bare
+from xpert.data.contents import bare, named_values
 from xpert.data.conversations import Conversation, chosen_author, samples_of
 from xpert.data.exports import Export
 from xpert.data.rows import Row, read_row
@@ -107,7 +107,7 @@ def _settled(settled: Settled) -> list[Sample] | _Talk:
 
 
 def _thread(row: Row) -> str:
-    values = {bare(name): value for name, value in row.values.items()}
+    values = named_values(row.values, _THREADS)
     return repr([values[name] for name in _THREADS if isinstance(values.get(name), str | int)])
 
 

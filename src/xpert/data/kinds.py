@@ -96,6 +96,7 @@ _LOG = re.compile(
     r"|(?:\[?(?:TRACE|DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b[\]:]).*|\S+ \S+ \S+ \[\d\d/\w{3}/\d{4}:.*"
 )
 _LONGEST_CODE = 400
+_LOOKED_AT = 2000
 _SAID = frozenset("text message body content msg messagetext response comment post fulltext".split())
 
 
@@ -184,5 +185,7 @@ def _code_kind(text: str, lines: list[str]) -> str | None:
     judged = [line for line in outside if not line.startswith(("    ", "\t"))] if fenced != text else lines
     if len(judged) < 3 and len(lines) >= 3 and fenced == text:
         return None
+    step = max(1, len(judged) // _LOOKED_AT)
+    judged = judged[::step]
     code = sum(len(line) < _LONGEST_CODE and _CODE.fullmatch(line) is not None for line in judged)
     return "program code" if len(judged) >= 3 and code >= 0.6 * len(judged) else None

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from xpert.data.contents import TABLE_KEYS, bare, kind_of, read_content
+from xpert.data.contents import TABLE_KEYS, bare, kind_of, named_values, read_content
 from xpert.data.conversations import Conversation, Message
 from xpert.errors import DataError
 from xpert.printing import printable
@@ -34,6 +35,8 @@ _SENT = frozenset({"sent", "outgoing", "out", "outbox", "outbound", "from me"})
 _RECEIVED = frozenset({"received", "incoming", "in", "inbox", "inbound", "to me"})
 _YES, _NO = frozenset({"1", "true", "yes", "t", "y"}), frozenset({"0", "false", "no", "f", "n"})
 _NAMELESS = "(no name)"
+_WHO = frozenset({*_SENDERS, *_MINE, *_DIRECTIONS})
+_COLUMNS = frozenset({*_SENDERS, *TABLE_KEYS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,13 @@ def chat_turns(where: str, messages: Any) -> list[Turn]:
 
 def column_turns(where: str, values: Mapping[str, Any]) -> list[Turn] | None:
     """The turns of a row that is a chat by columns, {"role": [...], "content": [...]}; None where it is none."""
-    found = _listed(dict(values))
-    named = {bare(name) for name in values}
-    if not isinstance(found, list) or not named & set(_SENDERS) or not named & set(TABLE_KEYS):
+    if not tells_author(tuple(values)):
         return None
-    return chat_turns(where, found)
+    columns = named_values(values, _COLUMNS)
+    if not any(isinstance(columns.get(name), list) for name in _SENDERS):
+        return None
+    found = _listed(columns)
+    return chat_turns(where, found) if isinstance(found, list) and set(TABLE_KEYS) & columns.keys() else None
 
 
 def row_turn(where: str, values: Mapping[str, Any], text: str | None = None) -> Turn | None:
@@ -94,14 +99,22 @@ def row_turn(where: str, values: Mapping[str, Any], text: str | None = None) -> 
         values: the row.
         text: the column of the text; None: found by its name.
     """
-    bared = {bare(name): value for name, value in reversed(list(values.items()))}
+    if not tells_author(tuple(values)):
+        return None
     keys = TABLE_KEYS if text is None else (bare(text),)
+    bared = named_values(values, {*_WHO, *keys})
     said = next((key for key in keys if key in bared), None)
     who = None if said is None else _who({name: value for name, value in bared.items() if name != said})
     if who is None:
         return None
     content = read_content(where, bared, keys)
     return Turn(who, content.text, True, where)  # an empty cell says that there was no text
+
+
+@lru_cache(maxsize=256)
+def tells_author(columns: tuple[str, ...]) -> bool:
+    """Whether a column of a table may say who wrote a row."""
+    return any(bare(name) in _WHO for name in columns)
 
 
 def settle(turns: Sequence[Turn], *, mixed: bool = False) -> Settled:
