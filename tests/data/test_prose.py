@@ -223,14 +223,6 @@ OTHERS = {
     "ass": "[Script Info]\nTitle: x\n[Events]\nDialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,Hi",
     "mail": "From: a@b\nSubject: s\n\nHi",
     "mail2": "Return-Path: <a@b>\nReceived: from x\n by y\nDate: Mon\nSubject: s\n\nHi",
-    "mbox": (
-        "From mia@example.org Mon Jan  1 00:00:00 2024\n"
-        "From: Mia <mia@example.org>\n"
-        "To: wen@example.org\n"
-        "Subject: x\n"
-        "\n"
-        "Hello\n"
-    ),
     "fwd": (
         "Hello Wen, see below.\n"
         "\n"
@@ -243,7 +235,6 @@ OTHERS = {
         "Some text of Zoe"
     ),
     "fwd_de": "Hallo,\n\nVon: Zoe\nGesendet: Montag\nAn: Mia\nBetreff: x\n\nText von Zoe",
-    "js": 'window.YTD.tweets.part0 = [ {"tweet" : {"full_text":"hello","id":"1"}} ]',
     "js2": "const a = 1;\nfunction f(x) {\n  return x + a;\n}\nconsole.log(f(2));",
     "py": ('import os\n\ndef f(x):\n    y = os.path.join(x, "a")\n    return y\n\nprint(f("b"))\n'),
     "py2": (

@@ -24,7 +24,6 @@ from xpert.errors import DataError
 from xpert.printing import printable
 
 _SUFFIXES = (".eml", ".emlx", ".mbox", ".mbx")
-_PLAIN_SUFFIXES = (".txt", ".text", ".md", ".markdown")
 _OTHER_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".tab", ".js", ".html", ".htm", ".xml", ".parquet")
 _MBOX = re.compile(rb"From [^\n]{0,500}\n>?[!-9;-~]{1,80}:")
 _HEADER = re.compile(rb"([!-9;-~]{1,80}):")
@@ -88,7 +87,8 @@ def _is_mail(content: bytes, suffix: str) -> bool:
             break
     if b"from" not in names:
         return suffix in _SUFFIXES and len(names & _OFTEN) > 1
-    needed = _TECHNICAL if suffix in _PLAIN_SUFFIXES else _OFTEN
+    # A text under another name may begin like a mail; then only what programs write there tells.
+    needed = _OFTEN if suffix in _SUFFIXES else _TECHNICAL
     return bool(names & needed)
 
 
