@@ -27,6 +27,26 @@ def test_explain_tells_targets_apart(world: Any, run: Any) -> None:
     assert "calm, loud" in nowhere.err
 
 
+@pytest.mark.parametrize("command", ["explain", "select", "tune", "personalize", "merge", "phone train"])
+def test_every_command_that_reads_texts_asks_who_the_person_is(command: str, run: Any) -> None:
+    assert "--me" in run(*command.split(), "--help").out
+
+
+def test_one_author_of_a_chat_is_explained(world: Any, run: Any, tmp_path: Path) -> None:
+    chat = tmp_path / "chat.txt"
+    lines = [
+        f"31.12.24, 21:{n:02} - {name}: {text} {n}"
+        for n in range(9)
+        for name, text in (("Wen", "Tea?"), ("Mia", "Yes"))
+    ]
+    chat.write_text("\n".join(lines), encoding="utf-8")
+    done = run("explain", chat, "--pool", world.pool, "--me", "mia", "--json")
+    assert (done.code, done.document["kind"]) == (0, "person")
+    unnamed = run("explain", chat, "--pool", world.pool)
+    assert unnamed.code != 0
+    assert "Wen: 9, Mia: 9" in " ".join(unnamed.err.split())
+
+
 def test_explain_shows_bars_and_writes_a_page(world: Any, run: Any, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     done = run("explain", "calm", "--pool", world.pool, "--html", page)

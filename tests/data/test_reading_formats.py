@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from xpert.data import FORMATS, join_context, read_samples
+from xpert.errors import DataError
 from xpert.records import Sample
 
 STYLES = os.environ.get("XPERT_STYLES")
@@ -164,7 +165,7 @@ def test_parquet(tmp_path: Path) -> None:
             assert read_samples(tmp_path / name) == expected
 
 
-@pytest.mark.parametrize("name", ["diary.txt", "diary.md", "diary", "diary.txt.gz"])
+@pytest.mark.parametrize("name", ["diary.txt", "diary.md", "diary.text", "diary.txt.gz"])
 def test_plain_text_gives_a_sample_a_paragraph(tmp_path: Path, name: str) -> None:
     text = "\r\nDear diary,\r\nit rained.\r\n \r\n\r\nAnd again.\r\n\r\n"
     file = write(tmp_path / name, gzip.compress(text.encode()) if name.endswith(".gz") else text)
@@ -236,7 +237,8 @@ def test_a_folder_of_files_named_by_split_gives_one_split(tmp_path: Path) -> Non
     assert [s.response for s in read_samples(tmp_path)] == ["me_train.txt", "more.txt"]
     assert [s.response for s in read_samples(tmp_path, split="test")] == ["me_test.txt", "more.txt"]
     assert [s.response for s in read_samples(tmp_path, split="validation")] == ["more.txt", "valid.txt"]
-    assert len(read_samples(tmp_path, split="other")) == 4
+    with pytest.raises(DataError, match="has no split 'other': choose one of 'test', 'train', 'validation'"):
+        read_samples(tmp_path, split="other")
 
 
 def test_a_folder_that_save_to_disk_wrote(tmp_path: Path) -> None:

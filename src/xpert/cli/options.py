@@ -100,6 +100,10 @@ COLUMNS: Group = {
         option("--response-column", "Column of what the person wrote, likewise.", str | None, _DATA),
         None,
     ),
+    "me": (
+        option("--me", "You among the authors of a chat or table; without it, they are listed.", str | None, _DATA),
+        None,
+    ),
 }
 
 # Numbers of a tuning run; the names are those of `xpert.TuningSettings`. None leaves the default to it; the help

@@ -184,7 +184,7 @@ def _mixed(
         return own
     if similarity is None or default_data is None:
         raise SettingsError("--similarity and --default-data belong together: give both, or neither")
-    return mix(own, person_samples(default_data, columns), similarity=similarity, count=None, seed=seed)
+    return mix(own, person_samples(default_data, {**columns, "me": None}), similarity=similarity, count=None, seed=seed)
 
 
 def _parted(

@@ -5,10 +5,19 @@ Knows authors and the order of messages; does not know which program exported th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
+from xpert.errors import DataError
+from xpert.printing import printable
 from xpert.records import Sample
+
+_LISTED = 20
+_LONGEST_NAME = 60
+_MARKS = dict.fromkeys(map(ord, "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +26,18 @@ class Message:
 
     Attributes:
         author: who wrote it, as the source names them.
-        text: what they wrote; no notices of the program, no stand-ins for media that was left out.
+        text: what they wrote; no notices of the program, no stand-ins for media that was left out. Empty where the
+            message held nothing but such a thing: it gives no text, yet parts what comes before it from what comes
+            after.
         where: file and number of the message, for errors.
+        context: the message is part of another conversation, and stands here only as the prompt of what follows: it
+            gives no sample and does not count.
     """
 
     author: str
     text: str
     where: str
+    context: bool = False
 
 
 Conversation = Sequence[Message]
@@ -44,4 +58,73 @@ def own_samples(source: str, conversations: Iterable[Conversation], me: str | No
         DataError: several authors and no `me`, or an author that is not there; the text lists the authors with the
             number of their messages.
     """
-    raise NotImplementedError
+    whole = list(conversations)
+    mine = chosen_author(source, whole, me)
+    return [] if mine is None else [sample for conversation in whole for sample in samples_of(conversation, mine)]
+
+
+def chosen_author(source: str, conversations: Iterable[Conversation], me: str | None) -> str | None:
+    """The author whose data it is, of all who wrote in these conversations; None where nobody wrote a text.
+
+    Args:
+        source: file or folder, for errors.
+        conversations: all of them.
+        me: as `own_samples` has it.
+
+    Raises:
+        DataError: as `own_samples` does.
+    """
+    counts: Counter[str] = Counter()
+    spelled: dict[str, str] = {}
+    for message in (message for conversation in conversations for message in conversation):
+        if message.text.strip() and not message.context:
+            counts[_key(message.author)] += 1
+            spelled.setdefault(_key(message.author), message.author)
+    if not counts:
+        return None
+    authors = [(spelled[key], count) for key, count in counts.most_common()]
+    if me is None and len(counts) > 1:
+        raise DataError(
+            f"{printable(source)} has messages of {len(counts)} authors ({_listed(authors)}): say which one you are "
+            "with --me NAME (in Python me='NAME')"
+        )
+    if me is not None and _key(me) not in counts:
+        raise DataError(
+            f"{printable(source)} has no message of {printable(me, _LONGEST_NAME)!r}; its authors are "
+            f"{_listed(authors)}: give one of these names with --me NAME (in Python me='NAME')"
+        )
+    return authors[0][0] if me is None else me
+
+
+def samples_of(conversation: Conversation, author: str) -> Iterator[Sample]:
+    """The samples of one author in one conversation, as `own_samples` makes them; none where they wrote nothing."""
+    mine = _key(author)
+    before: str | None = None
+    for (writer, context), run in groupby(conversation, key=lambda message: (_key(message.author), message.context)):
+        text = "\n".join(filter(None, (message.text.strip() for message in run)))
+        if text and writer != mine:
+            before = text
+        elif text and not context:
+            yield Sample(before, text)
+            before = None
+
+
+def same_author(name: str, other: str) -> bool:
+    """Whether two spellings are one author: case, width, white space and marks of direction do not count."""
+    return _key(name) == _key(other)
+
+
+def _key(author: str) -> str:
+    """What two spellings of one author have in common."""
+    return (
+        " ".join(unicodedata.normalize("NFKC", author.translate(_MARKS)).split()).casefold().removeprefix("~").lstrip()
+    )
+
+
+def _listed(authors: Sequence[tuple[str, int]]) -> str:
+    shown = [f"{_short(name)}: {count}" for name, count in authors[:_LISTED]]
+    return ", ".join(shown) + (f" and {len(authors) - _LISTED} more" if len(authors) > _LISTED else "")
+
+
+def _short(name: str) -> str:
+    return printable(" ".join(name.translate(_MARKS).split()), _LONGEST_NAME)

@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from xpert.data import files
-from xpert.data.rows import Row, is_message, kind_of
+from xpert.data.contents import kind_of
+from xpert.data.rows import Row, shown_columns
+from xpert.data.turns import is_message
 from xpert.errors import DataError
 
 _LARGEST_FIELD = 2**31 - 1  # what a C long holds everywhere
 _BATCH_ROWS = 1024
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\w"])"?[,;\t ]*', re.IGNORECASE)
 
 
 def jsonl_rows(path: Path, text: str) -> Iterator[Row]:
@@ -29,7 +33,8 @@ def jsonl_rows(path: Path, text: str) -> Iterator[Row]:
         DataError: a line is not JSON, or not an object or chat.
     """
     # Not splitlines(): JSON strings may hold U+2028 and other characters that it would split at.
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(_LINE_END.split(text), start=1):
+        line = line.lstrip("\ufeff") if number > 1 else line  # files were joined
         if line.strip():
             where = f"{path}, row {number}"
             yield _json_row(where, _parse(where, line, "a row is one JSON object on one line, correct or delete it"))
@@ -55,8 +60,8 @@ def json_rows(path: Path, text: str) -> Iterator[Row]:
 
 def looks_like_lines(text: str) -> bool:
     """True when the first of several lines is a JSON value of its own, or the only line is an object."""
-    first, _, rest = text.strip().partition("\n")
-    if not rest.strip():
+    first, *rest = _LINE_END.split(text.strip(), maxsplit=1)
+    if not rest:
         return first.startswith("{")
     try:
         json.loads(first)
@@ -68,14 +73,14 @@ def looks_like_lines(text: str) -> bool:
 def csv_rows(path: Path, text: str, *, tabs: bool = False) -> Iterator[Row]:
     """The rows below the header line; rows are numbered without it. Fields may have any size.
 
-    CSV files whose header has semicolons and no comma are read with semicolons, as spreadsheets of many
-    countries write them.
+    The first line may say the separator, as Excel writes it (`sep=;`). Else CSV files whose header has semicolons or
+    tabs and no comma are read with these, as spreadsheets of many countries write them. Where files were joined, the
+    header that stands between them is passed over.
 
     Raises:
-        DataError: unclosed quotes, or a row with more fields than the header.
+        DataError: unclosed quotes, a row with more fields than the header, or another header between the rows.
     """
-    header_line = text.lstrip().partition("\n")[0]
-    delimiter = "\t" if tabs else ";" if ";" in header_line and "," not in header_line else ","
+    delimiter, text = _delimiter(text, tabs)
     number = 0
     with _large_fields():
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -87,13 +92,16 @@ def csv_rows(path: Path, text: str, *, tabs: bool = False) -> Iterator[Row]:
                 if not header:
                     header = _checked_header(path, fields)
                     continue
+                where = f"{path}, row {number + 1} (line {reader.line_num})"
+                if _is_header(where, header, fields):
+                    continue
                 number += 1
-                where = f"{path}, row {number} (line {reader.line_num})"
                 if len(fields) > len(header):
                     raise DataError(
                         f"{where}: {len(fields)} fields, the header has {len(header)}: put quotes around a field "
                         "that holds the separator or a line break"
                     )
+                fields = [_LINE_END.sub("\n", field) for field in fields]
                 values = dict(zip(header, [*fields, *[""] * (len(header) - len(fields))], strict=True))
                 yield Row(where, values)
         except csv.Error as error:
@@ -144,11 +152,39 @@ def text_rows(path: Path, text: str) -> Iterator[Row]:
         yield Row(f"{path}, paragraph {number}", {"text": paragraph})
 
 
+def _delimiter(text: str, tabs: bool) -> tuple[str, str]:
+    """The separator of a table, and its text from the header on."""
+    text = text.lstrip("\r\n")
+    first, *rest = _LINE_END.split(text, maxsplit=1)
+    said = _SEPARATOR_LINE.fullmatch(first)
+    if said is not None and rest:
+        return said[1], rest[0]
+    if tabs:
+        return "\t", text
+    return next((mark for mark in ";\t" if mark in first and "," not in first), ","), text
+
+
 def _checked_header(path: Path, fields: list[str]) -> list[str]:
     twice = sorted({field for field in fields if field.strip() and fields.count(field) > 1})
     if twice:
-        raise DataError(f"{path}: the header names {', '.join(map(repr, twice))} twice: rename one of the columns")
+        raise DataError(f"{path}: the header names {shown_columns(twice)} twice: rename one of the columns")
     return fields
+
+
+def _is_header(where: str, header: list[str], fields: list[str]) -> bool:
+    """Whether the fields of a row are the header again, between files that were joined."""
+    marked = fields[0].startswith("\ufeff")
+    fields[0] = fields[0].lstrip("\ufeff").removeprefix('"').removesuffix('"') if marked else fields[0]
+    names, again = ([field.strip().casefold() for field in row] for row in (header, fields))
+    said = again[0] == "sep=" or _SEPARATOR_LINE.fullmatch(again[0]) is not None
+    if names == again or (said and not any(again[1:])):
+        return True
+    if marked or (len(names) > 1 and sorted(names) == sorted(again)):
+        raise DataError(
+            f"{where}: another file begins here, with other columns than the first: give the files one by one, or in a "
+            "folder"
+        )
+    return False
 
 
 def _parse(where: str, text: str, way_out: str) -> Any:

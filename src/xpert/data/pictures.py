@@ -15,9 +15,9 @@ from typing import Any
 
 from PIL import Image
 
+from xpert.data.contents import kind_of
 from xpert.data.decoding import decode_picture
 from xpert.data.picture_sources import METADATA, listed, open_dataset, quiet, refusals
-from xpert.data.rows import kind_of
 from xpert.errors import DataError
 
 Caption = str | list[str] | None

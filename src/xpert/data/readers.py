@@ -1,17 +1,21 @@
 """Any source of personal data -> list of samples: the one door of the data room.
 
-Knows which reader fits a source; the parts know bytes (`files`), formats, rows and Hugging Face datasets (`hub`).
+Knows which reader fits a source; the parts know bytes (`files`), formats, rows, chats, exports and Hugging Face
+datasets (`hub`). A text of which nothing says that the person wrote it is refused.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from xpert.data import formats, hub
+from xpert.data.chat_logs import read_chat_log
+from xpert.data.exports import Export, read_export, read_export_folder
 from xpert.data.files import is_parquet, read_text, unreadable
-from xpert.data.rows import Row, row_samples
+from xpert.data.gathering import Content, gather_samples
+from xpert.data.kinds import kind_by_name, kind_of_text, way_out
+from xpert.data.splits import files_of_split
 from xpert.errors import DataError, SettingsError
 from xpert.records import Sample
 
@@ -30,7 +34,9 @@ _SUFFIXES = {
     ".md": "text",
     ".markdown": "text",
 }
-_SPLIT_IN_NAME = re.compile(r"(?:^|[-_.])(train|test|validation|valid|dev)$", re.IGNORECASE)
+_MAIL = (".eml", ".mbox", ".mbx")
+_ABOUT = frozenset({"readme", "license", "licence", "dataset_info", "dataset_infos"})
+"""Stems of files that tell of a folder, and hold no data of it."""
 
 
 def read_samples(
@@ -40,21 +46,28 @@ def read_samples(
     split: str = "train",
     prompt_column: str | None = None,
     response_column: str | None = None,
+    me: str | None = None,
 ) -> list[Sample]:
     """Read personal data; prompts and responses come back without the white space around them.
 
     A row is understood by its columns (in any case): `Context`/`Input`/`Response`, `prompt`/`response`,
     `question`/`answer`, `instruction`(/`input`)/`output`, chat `messages` (the user's own turns are the responses), or
-    `text` alone. Plain text gives a sample without prompt for each paragraph, or for each line where no line is blank.
-    A folder is read file by file, sorted by name; hidden files, files of other kinds and README.md are left out, and
-    where file names end in the name of a split (`me_train.jsonl`), those of other splits are too.
+    `text` alone. Where a source has authors (a text beside a sender, a chat log, an export of a messenger), the texts
+    of one of them are read, each with the message of somebody else before it as its prompt.
+    Plain text (.txt, .md, or `format="text"`) gives a sample without prompt for each paragraph, or for each line where
+    no line is blank; a text that is no prose, such as a web page or program code, is refused.
+    A folder is read file by file, sorted by name; where it has no file to read, those of its subfolders are. Hidden
+    files, files of other kinds and README.md are left out, and so are files and subfolders whose name is that of
+    another split (`test.csv`, `me_test.jsonl`, `test-00000-of-00001.parquet`, `validation/`).
 
     Args:
         source: a file (also gzip-compressed), a folder of files or of a dataset, or the name of a Hugging Face dataset.
         format: one of `FORMATS`; "auto" goes by suffix and content; "hub" always asks `datasets.load_dataset`.
-        split: the split of a dataset or of a folder whose files are named by split; a single file is read whole.
+        split: the split of a dataset, or of a folder whose files or subfolders are named by split; a single file is
+            read whole.
         prompt_column: column of the prompt, where its name is not understood.
         response_column: column of the person's own text, where its name is not understood.
+        me: the author whose texts are read, in any case, where a source has several.
 
     Returns:
         At least one sample, in the order of the source.
@@ -65,11 +78,13 @@ def read_samples(
     """
     if format not in FORMATS:
         raise SettingsError(f"unknown data format {format!r}: choose one of {', '.join(FORMATS)}")
-    samples = [
-        sample
-        for row in _rows(source, format, split)
-        for sample in row_samples(row, prompt_column=prompt_column, response_column=response_column)
-    ]
+    samples = gather_samples(
+        str(source),
+        _contents(source, format, split, me),
+        me=me,
+        prompt_column=prompt_column,
+        response_column=response_column,
+    )
     if not samples:
         raise DataError(
             f"{source} gave no sample: it needs at least one row with the person's own text "
@@ -78,25 +93,27 @@ def read_samples(
     return samples
 
 
-def _rows(source: str | Path, format: str, split: str) -> Iterator[Row]:
+def _contents(source: str | Path, format: str, split: str, me: str | None) -> Iterator[Content]:
     if format == "hub":
-        return hub.hub_rows(str(source), split)
+        yield hub.hub_rows(str(source), split)
+        return
     if not str(source).strip():
         raise DataError("no data source: give a file, a folder or the name of a Hugging Face dataset")
     try:
         path = Path(source).expanduser()
-        if path.is_dir():
-            return _folder_rows(path, format, split)
-        if path.is_file():
-            return _file_rows(path, format)
-        exists = path.exists()
+        is_folder, is_file, exists = path.is_dir(), path.is_file(), path.exists()
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"the data source cannot be looked up as a path ({error}): give a file or a folder") from error
-    if exists:
+    if is_folder:
+        yield from _folder_contents(path, format, split, me)
+    elif is_file:
+        yield _file_content(path, format, me)
+    elif exists:
         raise DataError(f"{path} is neither a file nor a folder: write its content to a file first")
-    if isinstance(source, Path) or format != "auto" or _looks_like_path(source):
+    elif isinstance(source, Path) or format != "auto" or _looks_like_path(source):
         raise DataError(f"no file or folder {path}: check the path")
-    return hub.hub_rows(source, split)
+    else:
+        yield hub.hub_rows(source, split)
 
 
 def _looks_like_path(source: str) -> bool:
@@ -104,7 +121,8 @@ def _looks_like_path(source: str) -> bool:
         source.startswith((".", "~", "/", "\\"))
         or source.count("/") > 1
         or "\\" in source
-        or Path(source).suffix.lower() in {*_SUFFIXES, ".gz"}
+        or Path(source).suffix.lower() in {*_SUFFIXES, *_MAIL, ".gz"}
+        or kind_by_name(Path(source)) is not None
     )
 
 
@@ -113,69 +131,109 @@ def _suffix_format(path: Path) -> str | None:
     return _SUFFIXES.get((Path(path.stem) if path.suffix.lower() == ".gz" else path).suffix.lower())
 
 
-def _file_rows(path: Path, format: str) -> Iterator[Row]:
+def _file_content(path: Path, format: str, me: str | None) -> Content:
     chosen = _suffix_format(path) if format == "auto" else format
     if chosen == "parquet" or (chosen is None and is_parquet(path)):
-        yield from formats.parquet_rows(path)
-        return
-    text = read_text(path)
+        return formats.parquet_rows(path)
+    try:
+        text = read_text(path)
+    except DataError:
+        export = read_export(path, None)
+        if export is None:
+            raise
+        return export
+    export = read_export(path, text)
+    if export is not None:
+        return export
     if format == "auto":
-        chosen = _format_of_content(chosen, text)
+        chosen = _format_of_content(path, chosen, text)
     if chosen == "jsonl":
-        yield from formats.jsonl_rows(path, text)
-    elif chosen == "json":
-        yield from formats.json_rows(path, text)
-    elif chosen in ("csv", "tsv"):
-        yield from formats.csv_rows(path, text, tabs=chosen == "tsv")
-    else:
-        yield from formats.text_rows(path, text)
+        return formats.jsonl_rows(path, text)
+    if chosen == "json":
+        return formats.json_rows(path, text)
+    if chosen in ("csv", "tsv"):
+        return formats.csv_rows(path, text, tabs=chosen == "tsv")
+    return _written(path, text, me, prose=chosen == "text")
 
 
-def _format_of_content(promised: str | None, text: str) -> str:
-    """What a text is, given what its name promises: .json and .jsonl are often taken for each other."""
+def _format_of_content(path: Path, promised: str | None, text: str) -> str | None:
+    """What a text is, given what its name promises: .json and .jsonl are often taken for each other.
+
+    None where nothing says that it is data or prose.
+    """
     start = text.lstrip()[:1]
     if promised == "json":
         return "jsonl" if formats.looks_like_lines(text) else "json"
     if promised == "jsonl":
         return "json" if start == "[" and not formats.looks_like_lines(text) else "jsonl"
-    if promised is not None:
+    if promised is not None or kind_by_name(path) is not None:
         return promised
     if start == "{":
         return "jsonl" if formats.looks_like_lines(text) else "json"
-    return "json" if start == "[" else "text"
+    return "json" if kind_of_text(text) in ("JSON", "JSONL") else None
 
 
-def _folder_rows(folder: Path, format: str, split: str) -> Iterator[Row]:
+def _written(path: Path, text: str, me: str | None, *, prose: bool) -> Content:
+    """The conversation in a text, or its paragraphs where it was given as prose and seems to be prose."""
+    kind = kind_of_text(text)
+    if kind != "the log of a program":
+        log = read_chat_log(path, text, me)
+        # A file that was not given as a text may repeat one word before each colon, and nobody speaks in it.
+        if log is not None and (prose or len({message.author for message in log}) > 1):
+            return Export("chat log", [log], None)
+    kind = kind if prose else kind_by_name(path) or kind
+    if kind is not None:
+        own = "" if prose or kind_of_text(text) else "; if all of it is your own prose, give --format text"
+        raise DataError(f"{path} seems to be {kind}, which is not read as your own prose: {way_out(kind)}{own}")
+    if not prose:
+        raise DataError(
+            f"the name of {path} does not say what it is: if all of it is your own prose, name it .txt, or give "
+            "--format text (in Python format='text'); if it is data, name it .jsonl, .json, .csv, .tsv or .parquet"
+        )
+    return formats.text_rows(path, text)
+
+
+def _folder_contents(folder: Path, format: str, split: str, me: str | None) -> Iterator[Content]:
+    export = read_export_folder(folder)
+    if export is not None:
+        yield export
+        return
     if hub.is_saved_dataset(folder):
-        yield from hub.saved_rows(folder, split)
+        yield hub.saved_rows(folder, split)
         return
     try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-        files = [entry for entry in entries if entry.is_file() and _wanted(entry, format)]
+        files = _files(folder, format)
+        if not files:
+            subfolders = sorted(entry for entry in folder.rglob("*") if entry.is_dir() and not entry.is_symlink())
+            files = [
+                file
+                for subfolder in subfolders
+                if not any(part.startswith(".") for part in subfolder.relative_to(folder).parts)
+                for file in _files(subfolder, format)
+            ]
+        if not files:
+            found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+            suffixes = ", ".join(suffix for suffix, kind in _SUFFIXES.items() if format in ("auto", kind))
+            raise DataError(f"folder {folder} has no file to read; found {found}; read are {suffixes} (also with .gz)")
+        whole = folder.resolve()
+        inside = [whole, *([whole.parents[1] / "blobs"] if whole.parent.name == "snapshots" else [])]  # the hub's cache
+        for file in files:
+            if not any(file.resolve().is_relative_to(place) for place in inside):
+                raise DataError(f"{file} is a link that leads out of the folder: put the file itself there, or give it")
     except OSError as error:
         raise unreadable(folder, error) from error
-    if not files:
-        if format == "auto" and any(entry.is_dir() for entry in entries):
-            yield from hub.hub_rows(str(folder), split)
-            return
-        found = ", ".join(entry.name for entry in entries[:8]) or "nothing"
-        suffixes = ", ".join(suffix for suffix, kind in _SUFFIXES.items() if format in ("auto", kind))
-        raise DataError(f"folder {folder} has no file to read; found {found}; read are {suffixes} (also with .gz)")
-    if any(_split_of(file) == split for file in files):
-        files = [file for file in files if _split_of(file) in (None, split)]
-    for file in files:
-        yield from _file_rows(file, format)
+    for file in files_of_split(folder, files, split):
+        yield _file_content(file, format, me)
+
+
+def _files(folder: Path, format: str) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if _wanted(file, format) and file.is_file())
 
 
 def _wanted(file: Path, format: str) -> bool:
+    if file.name.startswith(".") or Path(file.stem).stem.lower() in _ABOUT:
+        return False
+    if format == "auto" and file.suffix.lower() in _MAIL:
+        return True
     kind = _suffix_format(file)
-    return kind is not None and format in ("auto", kind) and file.stem.lower() != "readme"
-
-
-def _split_of(file: Path) -> str | None:
-    stem = Path(file.stem).stem if file.suffix.lower() == ".gz" else file.stem
-    found = _SPLIT_IN_NAME.search(stem)
-    if found is None:
-        return None
-    name = found[1].lower()
-    return "validation" if name in ("valid", "dev") else name
+    return kind is not None and format in ("auto", kind)
