@@ -321,6 +321,13 @@ def test_messages_in_a_row_are_one_text_and_media_part_them(tmp_path: Path) -> N
     assert read_samples(file, me="Mia") == [Sample("Hello\nYou?", "Hi\nFine"), Sample(None, "Nice cat")]
 
 
+def test_the_only_one_who_wrote_text_need_not_be_the_person(tmp_path: Path) -> None:
+    file = write(tmp_path / "chat.txt", whatsapp("Wen: Hello", "Mia: <Media omitted>", "Wen: Nice cat"))
+    with pytest.raises(DataError, match=r"2 authors \(Wen: 2, Mia: 0\)"):
+        read_samples(file)
+    assert [sample.response for sample in read_samples(file, me="Wen")] == ["Hello", "Nice cat"]
+
+
 def test_one_author_of_a_folder_of_chats_and_notes(tmp_path: Path) -> None:
     write(tmp_path / "a.txt", whatsapp("Wen: Hello", "Mia: Hi", "Wen: Bye"))
     write(tmp_path / "b.txt", "I like rain.\n\nAnd tea.")

@@ -210,6 +210,7 @@ PROSE = {
 }
 
 OTHERS = {
+    "assigned": "window.settings = {\n  a: 1\n}",
     "html": '<html><body><div class="from">Mia</div><div class="text">hello</div></body></html>',
     "html2": "<!-- saved --><!DOCTYPE html>\n<html>\n<p>hi</p>",
     "frag": ('<div class="from">Mia</div>\n<div class="text">hello</div>\n<div class="from">Wen</div>'),
@@ -221,7 +222,6 @@ OTHERS = {
     "vtt": "WEBVTT\n\n00:01.000 --> 00:02.000\nHi",
     "lrc": "[00:12.00]Line one\n[00:15.30]Line two",
     "ass": "[Script Info]\nTitle: x\n[Events]\nDialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,Hi",
-    "mail": "From: a@b\nSubject: s\n\nHi",
     "mail2": "Return-Path: <a@b>\nReceived: from x\n by y\nDate: Mon\nSubject: s\n\nHi",
     "fwd": (
         "Hello Wen, see below.\n"
@@ -282,6 +282,12 @@ OTHERS = {
     "csv2": "Date;Sender;Message\n1;Mia;hello\n2;Wen;hi",
 }
 
+EXPORTS = {
+    "mail": "From: mia@example.org\nSubject: Tea\n\nHello",
+    "mbox": "From mia@example.org Mon Jan  1 00:00:00 2024\nFrom: Mia <mia@example.org>\nSubject: Tea\n\nHello\n",
+    "tweets": 'window.YTD.tweets.part0 = [ {"tweet" : {"full_text":"Hello","id":"1"}} ]',
+}
+
 SUFFIXES = (
     ".html .htm .xml .vcf .srt .vtt .js .ts .ics .log .tex .rtf .py .c .sql .yaml .org .rst .eml .mbox .foo".split()
 )
@@ -310,6 +316,16 @@ def test_what_is_no_prose_is_refused_under_every_name(tmp_path: Path, name: str)
         text = str(caught.value)
         assert text.startswith(f"{file} seems to be ") and "which is not read as your own prose: " in text
         assert not any(line in text for line in OTHERS[name].splitlines() if len(line) > 3)
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".md", ".foo", ""])
+@pytest.mark.parametrize("name", EXPORTS)
+def test_an_export_under_another_name_is_no_prose(tmp_path: Path, name: str, suffix: str) -> None:
+    file = write(tmp_path / f"me{suffix}", EXPORTS[name])
+    try:
+        assert read_samples(file) == [Sample(None, "Hello")]
+    except DataError as refusal:  # headers of one mail may also stand in a letter
+        assert name == "mail" and "name it .eml" in str(refusal)
 
 
 @pytest.mark.parametrize("name", ["json", "jsonl"])

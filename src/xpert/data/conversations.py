@@ -52,7 +52,8 @@ def own_samples(source: str, conversations: Iterable[Conversation], me: str | No
     Args:
         source: file or folder, for errors.
         conversations: as a parser of an export gives them.
-        me: the author whose data it is, in any case; None: where there is one author only, that one.
+        me: the author whose data it is, in any case; None: where there is one author only, also of messages without
+            text, that one.
 
     Raises:
         DataError: several authors and no `me`, or an author that is not there; the text lists the authors with the
@@ -77,10 +78,11 @@ def chosen_author(source: str, conversations: Iterable[Conversation], me: str | 
     counts: Counter[str] = Counter()
     spelled: dict[str, str] = {}
     for message in (message for conversation in conversations for message in conversation):
-        if message.text.strip() and not message.context:
-            counts[_key(message.author)] += 1
+        if not message.context:
+            # Who sent no text takes part too: then the one who did may be somebody else than the person.
+            counts[_key(message.author)] += bool(message.text.strip())
             spelled.setdefault(_key(message.author), message.author)
-    if not counts:
+    if not any(counts.values()):
         return None
     authors = [(spelled[key], count) for key, count in counts.most_common()]
     if me is None and len(counts) > 1:
@@ -88,7 +90,7 @@ def chosen_author(source: str, conversations: Iterable[Conversation], me: str | 
             f"{printable(source)} has messages of {len(counts)} authors ({_listed(authors)}): say which one you are "
             "with --me NAME (in Python me='NAME')"
         )
-    if me is not None and _key(me) not in counts:
+    if me is not None and not counts[_key(me)]:
         raise DataError(
             f"{printable(source)} has no message of {printable(me, _LONGEST_NAME)!r}; its authors are "
             f"{_listed(authors)}: give one of these names with --me NAME (in Python me='NAME')"
@@ -116,9 +118,7 @@ def same_author(name: str, other: str) -> bool:
 
 def _key(author: str) -> str:
     """What two spellings of one author have in common."""
-    return (
-        " ".join(unicodedata.normalize("NFKC", author.translate(_MARKS)).split()).casefold().removeprefix("~").lstrip()
-    )
+    return " ".join(unicodedata.normalize("NFKC", author.translate(_MARKS)).split()).casefold().lstrip("~@ ")
 
 
 def _listed(authors: Sequence[tuple[str, int]]) -> str:
