@@ -1,7 +1,7 @@
 """The card of a model: what it states for programs, and that it was written with the files beside it.
 
-A card that XPerT wrote has a `seal` under `xpert`: SHA-256 over the digest of the model's files and the other entries
-there. It shows that a byte of those changed. Cards of others, and of before there were seals, have none.
+A card that XPerT wrote has an `xpert_seal`: SHA-256 over the digest of the model's files and the entries under `xpert`.
+It shows that a byte of those changed. Cards of others, and of before there were seals, have none.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ CARD = "README.md"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _CARD_CAP_BYTES = 2**16
-_SEAL = "seal"
-_SEALED = re.compile(r'seal: "|seal.{0,3}[0-9a-f]{40}|^  [^\n]{4}: "[0-9a-f]{64}"$', re.MULTILINE | re.DOTALL)
+_SEAL = "xpert_seal"
+_SEALED = re.compile(r'^xpert_seal: "|seal.{0,3}[0-9a-f]{40}|^[^\n]{10}: "[0-9a-f]{64}"$', re.MULTILINE | re.DOTALL)
 """The line of a seal, whichever of its bytes changed."""
 
 
@@ -35,7 +35,7 @@ def write_card(folder: Path, text: str, digest: str) -> None:
     """
     facts = _facts(text)
     if facts:
-        text = text.replace("\nxpert:\n", f'\nxpert:\n  {_SEAL}: "{_seal_of(facts, digest)}"\n', 1)
+        text = text.replace("\nxpert:\n", f'\n{_SEAL}: "{_seal_of(facts, digest)}"\nxpert:\n', 1)
     (folder / CARD).write_text(text, encoding="utf-8")
 
 
@@ -52,12 +52,11 @@ def check_card(path: Path, digest: str) -> None:
     if not path.is_file():
         return
     text = _read(path)
-    facts = dict(_facts(text))
-    if facts.pop(_SEAL, None) == _seal_of(facts, digest) or not _SEALED.search(text):
+    if _front(text).get(_SEAL) == _seal_of(_facts(text), digest) or not _SEALED.search(text):
         return
     raise DamagedModelError(
         f"the files in {path.parent} are not those that its {CARD} was written with: one of them was damaged or "
-        f"changed; get them again, or take the line 'seal' out of {path} if the change was meant"
+        f"changed; get them again, or take the line {_SEAL!r} out of {path} if the change was meant"
     )
 
 
@@ -77,6 +76,11 @@ def _read(path: Path) -> str:
 
 
 def _facts(text: str) -> Mapping[str, Any]:
+    own = _front(text).get("xpert")
+    return own if isinstance(own, dict) else {}
+
+
+def _front(text: str) -> Mapping[str, Any]:
     import yaml
 
     front = _FRONT_MATTER.match(text)
@@ -86,8 +90,7 @@ def _facts(text: str) -> Mapping[str, Any]:
         whole = yaml.safe_load(front[1])
     except Exception:  # a stranger's advice: whatever YAML breaks on, it gives no facts
         return {}
-    own = whole.get("xpert") if isinstance(whole, dict) else None
-    return own if isinstance(own, dict) else {}
+    return whole if isinstance(whole, dict) else {}
 
 
 def merged_parents(folder: Path) -> tuple[tuple[str, float], ...]:
