@@ -216,7 +216,10 @@ def _folder_contents(folder: Path, format: str, split: str, me: str | None) -> I
             suffixes = ", ".join(suffix for suffix, kind in _SUFFIXES.items() if format in ("auto", kind))
             raise DataError(f"folder {folder} has no file to read; found {found}; read are {suffixes} (also with .gz)")
         whole = folder.resolve()
-        inside = [whole, *([whole.parents[1] / "blobs"] if whole.parent.name == "snapshots" else [])]  # the hub's cache
+        inside = [
+            whole,
+            *([whole.parents[1] / "blobs"] if whole.parent.parent.name.startswith("datasets--") else []),
+        ]  # the hub's cache
         for file in files:
             if not any(file.resolve().is_relative_to(place) for place in inside):
                 raise DataError(f"{file} is a link that leads out of the folder: put the file itself there, or give it")
