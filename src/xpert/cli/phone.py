@@ -206,9 +206,14 @@ def serve(
         Path | None, typer.Option("--certificate", metavar="FILE", help="For HTTPS, which other devices need.")
     ] = None,
     key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Of the certificate.")] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", metavar="NAME", help="Name under which it is reached, as in a certificate; repeatable."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Serve the page that trains in a browser, until Ctrl-C. What a person gives it never leaves their browser."""
+    from xpert.cli.inviting import invite
     from xpert.cli.terminal import Terminal
     from xpert.errors import SettingsError
     from xpert.runtime.serving import Certificate, PageServer
@@ -217,13 +222,8 @@ def serve(
         raise SettingsError("--certificate and --key belong together: give both, or none")
     pair = None if certificate is None or key is None else Certificate(certificate, key)
     terminal = Terminal(json)
-    with PageServer(exported, host=host, port=port, certificate=pair) as server:
-        terminal.emit({"url": server.url})
-        terminal.show(f"open {server.url} in a browser; Ctrl-C ends")
-        if host not in ("127.0.0.1", "localhost", "::1"):
-            terminal.show(
-                "other devices: the same address with this machine's name; docs/phones.md says what they need"
-            )
+    with PageServer(exported, host=host, port=port, certificate=pair, names=name or ()) as server:
+        invite(terminal, server, encrypted=pair is not None)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
