@@ -150,7 +150,9 @@ def test_a_step_that_does_not_fit_is_told_before_it_is_started_and_sparing_helps
     told = browser.use(folder, acts, memory=2)
     plain, refused, spared = (told["shown"][name] for name in ("plain", "refused", "spared"))
     assert 'That is more than the 1074 MB that are there: tick "Spare memory".' in plain["estimate"]
-    assert re.search(r"a step of 8 x \d+ tokens needs about \d+ MiB, 1024 MiB are there: spare memory", refused["said"])
+    assert re.search(
+        r"a step of 8 x \d+ tokens needs about \d+ MiB, 1024 MiB are there: tick \"Spare memory\"", refused["said"]
+    )
     assert "That is more" not in spared["estimate"]
     assert told["shown"]["last"]["step"] == "2"
 

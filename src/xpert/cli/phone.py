@@ -24,7 +24,7 @@ Exported = Annotated[Path, typer.Argument(metavar="EXPORT", help="Folder that `x
 _NOT_ON_DEVICES = ("rank", "alpha", "dtype")
 _TUNING = {name: option for name, option in TUNING.items() if name not in _NOT_ON_DEVICES}
 
-app = typer.Typer(help="Train and answer from an exported folder, as a phone does.", no_args_is_help=True)
+app = typer.Typer(help="Train and answer from an exported folder, without torch.", no_args_is_help=True)
 
 
 def export(
@@ -45,7 +45,7 @@ def export(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Convert a base model with LoRA to a folder that phones, browsers and servers train with ONNX Runtime."""
+    """Convert a base model with LoRA to a folder that ONNX Runtime trains, without torch: in Python or in a browser."""
     from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_under, free_folder
     from xpert.cli.terminal import Terminal
 

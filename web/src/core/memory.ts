@@ -77,7 +77,7 @@ export function checkMemory(manifest: Manifest, size: StepSize, available: numbe
   if (needed > budgetBytes(manifest, available)) {
     const sparing =
       batchSize > 1 || !recompute
-        ? 'spare memory ("Spare memory": gradient_checkpointing, batch_size 1, more accumulation_steps), '
+        ? 'tick "Spare memory" (gradient_checkpointing, batch_size 1, more accumulation_steps), '
         : "";
     throw new XpertError(
       `a step of ${batchSize} x ${lengthTokens} tokens needs about ${mib(needed)} MiB, ${there(manifest, available)}: ` +
