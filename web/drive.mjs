@@ -4,8 +4,9 @@
  *   node drive.mjs PLAN.json
  *
  * The plan: {"url", "browser": path of a Chromium, "width", "height", "dark", "profile": folder, "hide": names of
- * globals that this browser shall lack, "host": a name that leads to this machine, "gpu": whether the browser shall
- * have WebGPU, computed in software, "acts": [[name, ...arguments], ...]}.
+ * globals that this browser shall lack, "memory": GiB that the device says it has, "agent": what the browser calls
+ * itself, "kept": false where no service worker shall keep the page, "host": a name that leads to this machine, "gpu":
+ * whether the browser shall have WebGPU, computed in software, "acts": [[name, ...arguments], ...]}.
  * Prints one JSON document: what was shown, and every request with the number of the act during which it was made.
  */
 import fs from "node:fs";
@@ -26,6 +27,8 @@ const context = await chromium.launchPersistentContext(plan.profile, {
   deviceScaleFactor: plan.width > 600 ? 1 : 2,
   colorScheme: plan.dark ? "dark" : "light",
   ignoreHTTPSErrors: true,
+  ...(plan.agent ? { userAgent: plan.agent } : {}),
+  serviceWorkers: plan.kept === false ? "block" : "allow",
 });
 context.setDefaultTimeout(PATIENCE_MS);
 const told = { requests: [], faults: [], shown: {}, times: {} };
@@ -44,7 +47,13 @@ const texts = () =>
     };
     const names = ["fault", "facts", "counts", "estimate", "said", "step", "loss", "left", "state", "base", "mine",
       "ask-said", "take-said"];
-    return { ...Object.fromEntries(names.map((name) => [name, seen(name)])), wide: document.documentElement.scrollWidth };
+    return {
+      ...Object.fromEntries(names.map((name) => [name, seen(name)])),
+      wide: document.documentElement.scrollWidth,
+      spare: document.getElementById("spare").checked,
+      address: location.href,
+      stages: [...new Set(globalThis.stages)],
+    };
   });
 
 const acts = {
@@ -55,6 +64,15 @@ const acts = {
     page.on("pageerror", (error) => told.faults.push(String(error)));
     page.on("websocket", (socket) => told.requests.push({ act, method: "WEBSOCKET", url: socket.url() }));
     page.on("dialog", (dialog) => dialog.accept());
+    await page.addInitScript((gib) => {
+      if (gib) Object.defineProperty(Navigator.prototype, "deviceMemory", { configurable: true, get: () => gib });
+      globalThis.stages = [];
+      addEventListener("DOMContentLoaded", () => {
+        const stage = document.getElementById("stage");
+        const note = () => globalThis.stages.push(stage.textContent.replace(/, \d+%$/, ""));
+        new MutationObserver(note).observe(stage, { childList: true, characterData: true, subtree: true });
+      });
+    }, plan.memory);
     if (plan.hide) await page.addInitScript((names) => names.forEach((name) => delete globalThis[name]), plan.hide);
     await page.goto(plan.url);
     await page.locator("#facts:visible, #fault:visible").filter({ hasNotText: "needs a current browser with" }).waitFor();
@@ -105,6 +123,15 @@ const acts = {
   async ask(prompt) {
     await page.fill("#prompt", prompt);
     await page.click("#ask:not([disabled])");
+    await page.waitForSelector("#ask:not([disabled])");
+  },
+  /** Ask, and press "Stop" as soon as so many letters of one side's answer stand there. */
+  async interrupt(prompt, side, letters) {
+    await page.fill("#prompt", prompt);
+    await page.click("#ask:not([disabled])");
+    const enough = ([id, wanted]) => document.getElementById(id).textContent.replace(/ ?…$/, "").length >= wanted;
+    await page.waitForFunction(enough, [side, letters], { polling: 5 });
+    await page.click("#stop");
     await page.waitForSelector("#ask:not([disabled])");
   },
   async take(id, path) {

@@ -198,6 +198,8 @@ class Browser:
         port: int = 0,
         page: Path = PAGE,
         query: str = "",
+        bind: str = "127.0.0.1",
+        names: tuple[str, ...] = (),
         **plan: Any,
     ) -> dict[str, Any]:
         """What the page showed, and every request, with the number of the act during which it was made.
@@ -209,9 +211,14 @@ class Browser:
             port: to serve at; the browser keeps data by address. 0: any that is free.
             page: that is served.
             query: of the address.
+            bind: address to serve at.
+            names: that the server goes by.
             plan: more of the plan.
         """
-        with PageServer(folder, port=port, page=page, on_request=lambda *request: self.asked.append(request)) as server:
+        told = self.asked.append
+        with PageServer(
+            folder, host=bind, port=port, page=page, names=names, on_request=lambda *request: told(request)
+        ) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             self.url = server.url
             try:

@@ -84,7 +84,7 @@ def test_over_plain_http_from_another_device_it_trains_too(
         browser.url = browser.url.replace("127.0.0.1", named)
 
     acts = [["open"], *SMALL, ["click", "start"], ["end"], ["take", "weights", str(tmp_path / "mine.safetensors")]]
-    shown = browser.use(folder, acts, first=elsewhere, host=named)["shown"]["last"]
+    shown = browser.use(folder, acts, first=elsewhere, names=(named,), host=named)["shown"]["last"]
     assert shown["facts"].endswith("1 thread") and shown["step"] == "3"
     assert adopt(folder, tmp_path / "mine.safetensors", tmp_path / "mine").is_dir()
 

@@ -89,7 +89,7 @@ def test_nothing_else_is_given_out(path: str, server: PageServer) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_nothing_is_taken_in(method: str, server: PageServer) -> None:
-    assert ask(server, "/", method)[0] == 501
+    assert ask(server, "/", method)[0] == 405
 
 
 def test_what_is_missing_is_named(exported: Path, page: Path, tmp_path: Path, server: PageServer) -> None:

@@ -24,7 +24,7 @@ Exported = Annotated[Path, typer.Argument(metavar="EXPORT", help="Folder that `x
 _NOT_ON_DEVICES = ("rank", "alpha", "dtype")
 _TUNING = {name: option for name, option in TUNING.items() if name not in _NOT_ON_DEVICES}
 
-app = typer.Typer(help="Train and answer from an exported folder, as a phone does.", no_args_is_help=True)
+app = typer.Typer(help="Train and answer from an exported folder, without torch.", no_args_is_help=True)
 
 
 def export(
@@ -45,7 +45,7 @@ def export(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Convert a base model with LoRA to a folder that phones, browsers and servers train with ONNX Runtime."""
+    """Convert a base model with LoRA to a folder that ONNX Runtime trains, without torch: in Python or in a browser."""
     from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_under, free_folder
     from xpert.cli.terminal import Terminal
 
@@ -206,9 +206,14 @@ def serve(
         Path | None, typer.Option("--certificate", metavar="FILE", help="For HTTPS, which other devices need.")
     ] = None,
     key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Of the certificate.")] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", metavar="NAME", help="Name under which it is reached, as in a certificate; repeatable."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Serve the page that trains in a browser, until Ctrl-C. What a person gives it never leaves their browser."""
+    from xpert.cli.inviting import invite
     from xpert.cli.terminal import Terminal
     from xpert.errors import SettingsError
     from xpert.runtime.serving import Certificate, PageServer
@@ -217,13 +222,8 @@ def serve(
         raise SettingsError("--certificate and --key belong together: give both, or none")
     pair = None if certificate is None or key is None else Certificate(certificate, key)
     terminal = Terminal(json)
-    with PageServer(exported, host=host, port=port, certificate=pair) as server:
-        terminal.emit({"url": server.url})
-        terminal.show(f"open {server.url} in a browser; Ctrl-C ends")
-        if host not in ("127.0.0.1", "localhost", "::1"):
-            terminal.show(
-                "other devices: the same address with this machine's name; docs/phones.md says what they need"
-            )
+    with PageServer(exported, host=host, port=port, certificate=pair, names=name or ()) as server:
+        invite(terminal, server, encrypted=pair is not None)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

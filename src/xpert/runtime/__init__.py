@@ -5,7 +5,8 @@
 
 `xpert.export` writes the artifacts; `manifest` says what is in them, `interface.Runtime` what a runtime must do,
 `training` how a run goes, `adopting` how weights become a plain peft adapter again, `serving` gives out the page that
-does the same in a browser. What is exported here loads when it is asked for.
+does the same in a browser (`visitors` knows to whom, `connection` speaks HTTP). What is exported here loads when it is
+asked for.
 """
 
 from __future__ import annotations

@@ -1,6 +1,11 @@
 /** The text of one format to its rows: JSONL, JSON, CSV, TSV, plain text. Knows formats; not what the columns mean. */
 import { XpertError } from "./errors.ts";
+import { checkProse } from "./kinds.ts";
 import { strip } from "./space.ts";
+
+const LINE_END = /\r\n|\r|\n/;
+/** Names under which a turn of a chat holds its text. */
+export const CONTENTS = ["content", "parts", "text", "value", "message", "body"];
 
 /** One row: where it stands, for errors, and its values by column name. */
 export interface Row {
@@ -17,12 +22,13 @@ export function rowsOf(name: string, text: string): Row[] {
   if (promised !== undefined || (name === "" && (start === "{" || start === "["))) {
     return looksLikeLines(text) ? lineRows(name, text) : jsonRows(name, text);
   }
+  checkProse(name, text);
   return textRows(name, text);
 }
 
 /** Whether the first of several lines is a JSON value of its own, or the only line an object. */
 function looksLikeLines(text: string): boolean {
-  const [first = "", ...rest] = strip(text).split("\n");
+  const [first = "", ...rest] = strip(text).split(LINE_END);
   if (strip(rest.join("\n")) === "") return first.startsWith("{");
   try {
     JSON.parse(first);
@@ -33,7 +39,8 @@ function looksLikeLines(text: string): boolean {
 }
 
 function lineRows(name: string, text: string): Row[] {
-  return text.split("\n").flatMap((line, index) => {
+  return text.split(LINE_END).flatMap((given, index) => {
+    const line = given.replace(/^\ufeff+/, ""); // files were joined
     if (strip(line) === "") return [];
     const where = `${name || "the field"}, row ${index + 1}`;
     return [jsonRow(where, parsed(where, line, "a row is one JSON object on one line, correct or delete it"))];
@@ -66,25 +73,45 @@ function jsonRow(where: string, value: unknown): Row {
 
 function isMessage(value: unknown): boolean {
   if (typeof value !== "object" || value === null) return false;
-  return ("role" in value || "from" in value) && ("content" in value || "value" in value);
+  return ("role" in value || "from" in value) && CONTENTS.some((name) => name in value);
 }
 
-/** Rows below the header line. Semicolons separate where the header has some and no comma. */
+/**
+ * Rows below the header line. The first line may say the separator (`sep=;`, as Excel does); else semicolons or tabs
+ * separate where the header has some and no comma. A header that comes again, where files were joined, is no row.
+ */
 function csvRows(name: string, text: string, separator: string | undefined): Row[] {
-  const header = text.trimStart().split("\n", 1)[0] ?? "";
-  const records = csvRecords(name, text, separator ?? (header.includes(";") && !header.includes(",") ? ";" : ","));
+  const [first = "", ...others] = text.replace(/^[\r\n]+/, "").split(LINE_END);
+  const said = SEPARATOR.exec(first)?.[1];
+  const table = said === undefined || others.length === 0 ? text : text.slice(text.indexOf(first) + first.length);
+  const guessed = first.includes(",") ? undefined : [";", "\t"].find((mark) => first.includes(mark));
+  const records = csvRecords(name, table, said ?? separator ?? guessed ?? ",");
   const [names, ...rest] = records.filter((fields) => fields.some((field) => strip(field) !== ""));
-  return rest.map((fields, index) => {
-    const where = `${name}, row ${index + 1}`;
+  const key = (fields: readonly string[]): string[] => fields.map((field) => strip(field).toLowerCase());
+  const header = key(names!);
+  let number = 0;
+  return rest.flatMap((fields) => {
+    const where = `${name}, row ${number + 1}`;
+    const joined = fields[0]!.startsWith("\ufeff");
+    if (joined) fields[0] = fields[0]!.replace(/^\ufeff+/, "").replace(/^"|"$/g, "");
+    const again = key(fields);
+    if (String(again) === String(header) || (/^sep=./.test(again[0]!) && again.slice(1).every((field) => !field))) return [];
+    if (joined || (header.length > 1 && String([...again].sort()) === String([...header].sort()))) {
+      throw new XpertError(`${where}: another file begins here, with other columns than the first: give one file`);
+    }
+    number += 1;
     if (fields.length > names!.length) {
       throw new XpertError(
         `${where}: ${fields.length} fields, the header has ${names!.length}: put quotes around a field that holds ` +
           "the separator or a line break",
       );
     }
-    return { where, values: Object.fromEntries(names!.map((key, column) => [key, fields[column] ?? ""])) };
+    const values = names!.map((column, place) => [column, (fields[place] ?? "").replace(/\r\n?/g, "\n")]);
+    return [{ where, values: Object.fromEntries(values) as Record<string, string> }];
   });
 }
+
+const SEPARATOR = /^"?sep=([^\w"])"?[,;\t ]*$/i;
 
 /** Fields of every record; a quoted field may hold separators, line breaks and doubled quotes. */
 function csvRecords(name: string, text: string, separator: string): string[][] {

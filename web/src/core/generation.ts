@@ -52,12 +52,30 @@ function highest(logits: Float32Array): number {
   return best;
 }
 
+/**
+ * The most probable tokens, highest first, equals by their number: at least as many as have `mass` together, or all.
+ * A sort of the whole vocabulary would take longer than the rest of a small base; most of it is never looked at.
+ */
+function likeliest(p: Float64Array, mass: number): number[] {
+  for (let floor = 1e-2; floor > 1e-12; floor /= 100) {
+    const found: number[] = [];
+    let sum = 0;
+    for (let token = 0; token < p.length; token++) {
+      if (p[token]! < floor) continue;
+      found.push(token);
+      sum += p[token]!;
+    }
+    if (sum > mass * (1 + 1e-9)) return found.sort((one, other) => p[other]! - p[one]!);
+  }
+  return Array.from(p.keys()).sort((one, other) => p[other]! - p[one]!);
+}
+
 /** A token out of the smallest set whose probabilities reach `topP`. */
 function drawn(logits: Float32Array, how: Answering, fraction: number): number {
   const top = logits[highest(logits)]!;
   const p = Float64Array.from(logits, (logit) => Math.exp((logit - top) / how.temperature));
   const sum = p.reduce((total, part) => total + part, 0);
-  const order = Array.from(p.keys()).sort((one, other) => p[other]! - p[one]!);
+  const order = likeliest(p, how.topP * sum);
   let kept = 0;
   let count = 0;
   while (count < order.length && kept < how.topP * sum) kept += p[order[count++]!]!;

@@ -57,6 +57,16 @@ export async function checkGolden(
   return worst;
 }
 
+/** Sequences, and tokens of the longest, of the largest golden batch. */
+export async function goldenSize(folder: ExportedFolder): Promise<{ batchSize: number; lengthTokens: number }> {
+  const { steps, evaluation } = JSON.parse(await folder.text(GOLDEN)) as Golden;
+  const batches = [...steps.flatMap((step) => step.batches), ...evaluation].map((batch) => batch.input_ids);
+  return {
+    batchSize: Math.max(1, ...batches.map((rows) => rows.length)),
+    lengthTokens: Math.max(1, ...batches.flat().map((row) => row.length)),
+  };
+}
+
 /** Seconds of the first golden step, taken again: what is made once, at the first, is not counted. */
 export async function timeGolden(runtime: WebRuntime, folder: ExportedFolder): Promise<number> {
   const [step] = (JSON.parse(await folder.text(GOLDEN)) as Golden).steps;

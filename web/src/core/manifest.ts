@@ -52,6 +52,12 @@ export interface Memory {
   readonly recompute_pair_bytes: number;
 }
 
+/** Size and SHA-256 of a file. */
+export interface FileFacts {
+  readonly size_bytes: number;
+  readonly sha256: string;
+}
+
 export interface Manifest {
   readonly format: number;
   readonly made_with: Readonly<Record<string, string>>;
@@ -78,7 +84,7 @@ export interface Manifest {
   readonly prompt: Prompt;
   readonly length_tokens: number;
   readonly memory: Memory;
-  readonly files: Readonly<Record<string, { readonly size_bytes: number; readonly sha256: string }>>;
+  readonly files: Readonly<Record<string, FileFacts>>;
 }
 
 /**

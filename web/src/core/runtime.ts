@@ -91,8 +91,8 @@ export class WebRuntime {
     const { step, adapter, firstMoment, secondMoment } = this.current;
     const { beta1, beta2 } = this.manifest.optimizer;
     const share = 1 / labelCount(batches);
-    const [graph, other] = settings.recompute ? (["recompute", "train"] as const) : (["train", "recompute"] as const);
-    await this.close(other); // each holds a base of its own
+    const graph = settings.recompute ? "recompute" : "train";
+    await this.ready(graph);
     const { vector, scalar } = this.tensors;
     const given: Feeds = {
       adapter: vector(adapter),
@@ -164,6 +164,13 @@ export class WebRuntime {
       return numbers(found, "logits");
     };
     return continued(following, tokens, how, this.manifest.length_tokens);
+  }
+
+  /** Open a graph before it is needed, and with the first one the runtime itself. */
+  async ready(kind: Graph): Promise<void> {
+    if (kind === "train") await this.close("recompute"); // each holds a base of its own
+    if (kind === "recompute") await this.close("train");
+    await this.session(kind);
   }
 
   /** Give a graph's memory back; it is opened again when it is needed. */

@@ -3,7 +3,8 @@
  * quote the texts themselves.
  */
 import { XpertError } from "./errors.ts";
-import { rowsOf, type Row } from "./formats.ts";
+import { CONTENTS, rowsOf, type Row } from "./formats.ts";
+import { conversation } from "./kinds.ts";
 import { PythonRandom } from "./random.ts";
 import { oneSpaced, strip } from "./space.ts";
 
@@ -30,6 +31,11 @@ const LAYOUTS: readonly (readonly [string, string | null, string])[] = [
 ];
 const PROMPTS = ["prompt", "question", "instruction", "query", "context", "input"];
 const CHATS = ["messages", "conversations", "conversation"];
+/** Columns that say who wrote a row, without blanks and signs. */
+const SENDERS = new Set(
+  ("role from author sender speaker fromname sendername authorname fromuser who username user screenname displayname " +
+    "name nickname nick handle by writer participant postedby sentby isfromme fromme direction").split(" "),
+);
 const UNDERSTOOD =
   "Context/Input/Response, prompt/response, prompt/completion, question/answer, instruction(/input)/output, " +
   "instruction(/context)/response, messages, or text alone";
@@ -108,6 +114,7 @@ function rowSamples(row: Row): Sample[] {
   const value = (column: string): unknown => row.values[names.get(column)!];
   const chat = CHATS.find((column) => names.has(column) && value(column) !== null);
   if (chat !== undefined) return chatSamples(row.where, value(chat));
+  if (Array.isArray(value("role")) || Array.isArray(value("from"))) return chatSamples(row.where, row.values);
   const [first, second, third] = layoutOf(row, names);
   const prompt = first === null ? "" : textOf(row, names.get(first)!);
   const addition = second !== null && names.has(second) ? textOf(row, names.get(second)!) : "";
@@ -127,9 +134,17 @@ function layoutOf(row: Row, names: Map<string, string>): readonly [string | null
     if (complete && names.has(prompt) && names.has(response)) return layout;
   }
   const alone = PROMPTS.some((name) => names.has(name)) ? undefined : ["text", "response"].find((n) => names.has(n));
+  if ([...names.keys()].some((name) => SENDERS.has(name.replace(/[^\p{L}\p{N}]/gu, "")))) throw conversation(row.where);
   if (alone !== undefined) return [null, null, alone];
-  const found = Object.keys(row.values).map((name) => `'${name}'`).join(", ") || "none";
+  const found = shownColumns(Object.keys(row.values));
   throw new XpertError(`${row.where}: found columns ${found}; understood are ${UNDERSTOOD}: rename the columns`);
+}
+
+/** Columns for an error: by name where all look like names, else counted, as one may be a text of the person. */
+function shownColumns(names: readonly string[]): string {
+  const strange = names.filter((name) => !/^[A-Za-z][A-Za-z0-9]*(?:[_-][A-Za-z0-9]+){0,3}$/.test(name) || name.length > 32);
+  if (strange.length > 0) return `${names.length}, whose names look like texts and are not shown (is the header missing?)`;
+  return names.map((name) => `'${name}'`).join(", ") || "none";
 }
 
 function joined(context: string, text: string): string {
@@ -153,6 +168,9 @@ function checkedText(value: unknown, what: string): string {
 
 /** The user's own turns as responses; the prompt is the other side's turn right before, or null. */
 function chatSamples(where: string, messages: unknown): Sample[] {
+  if (!Array.isArray(messages) && typeof messages === "object" && messages !== null) {
+    messages = listed(messages as Record<string, unknown>);
+  }
   if (!Array.isArray(messages)) throw new XpertError(`${where}: the chat is no list of {role, content} messages`);
   const samples: Sample[] = [];
   let before: string | null = null;
@@ -180,12 +198,47 @@ function chatSamples(where: string, messages: unknown): Sample[] {
   return samples;
 }
 
-/** The text of a turn; null where it holds none at all, as with pictures. */
-function contentOf(message: Record<string, unknown>, here: string): string | null {
-  const content = message["content"] ?? message["value"];
-  if (content === null || content === undefined) return null;
-  if (!Array.isArray(content)) return checkedText(content, `${here}: content`);
-  const parts = content.map((part: unknown) => (typeof part === "object" && part ? (part as { text?: unknown }).text : part));
-  const texts = parts.filter((part) => part !== undefined && part !== null);
-  return texts.length === 0 ? null : texts.map((part) => checkedText(part, `${here}: content`)).join("\n");
+/** The turns of a chat that is held by columns, {role: [...], content: [...]}; anything else as it is. */
+function listed(columns: Readonly<Record<string, unknown>>): unknown {
+  const lists = Object.entries(columns).filter((entry): entry is [string, unknown[]] => Array.isArray(entry[1]));
+  const length = lists[0]?.[1].length ?? 0;
+  if (lists.length < 2 || lists.some(([, list]) => list.length !== length)) return columns;
+  return Array.from({ length }, (_, turn) => Object.fromEntries(lists.map(([name, list]) => [name, list[turn]])));
+}
+
+const PART_WITHOUT_TEXT = /^(input_|output_)?(image|audio|video|file|tool|function|reasoning|thinking)/;
+
+/**
+ * The text of a turn; null where it holds something else, such as a picture.
+ *
+ * @throws XpertError where it holds nothing that is known.
+ */
+function contentOf(message: Readonly<Record<string, unknown>>, here: string): string | null {
+  let empty: string | null = null;
+  for (const name of CONTENTS) {
+    const found = textIn(message[name], `${here}: ${name}`);
+    if (found !== null && strip(found) !== "") return found;
+    empty ??= found;
+  }
+  if (empty === null && !CONTENTS.some((name) => name in message)) {
+    throw new XpertError(`${here}: no text was found in this turn: put it under 'content', or delete the message`);
+  }
+  return empty;
+}
+
+/** The text in a value: itself, or that of its parts, joined. */
+function textIn(value: unknown, what: string): string | null {
+  if (value === null || value === undefined) return null;
+  if (Array.isArray(value)) {
+    const texts = value.map((part) => textIn(part, what)).filter((part) => part !== null);
+    return texts.length === 0 ? null : texts.join("\n");
+  }
+  if (typeof value !== "object") return checkedText(value, what);
+  const part = value as Readonly<Record<string, unknown>>;
+  if (typeof part["type"] === "string" && PART_WITHOUT_TEXT.test(part["type"])) return null;
+  for (const name of CONTENTS) {
+    const found = textIn(part[name], what);
+    if (found !== null && strip(found) !== "") return found;
+  }
+  return null;
 }

@@ -1,13 +1,16 @@
 /** Where the files of an export come from, and that they are the ones which were written. Knows bytes and digests. */
 import { digestOf } from "./digest.ts";
 import { XpertError } from "./errors.ts";
-import { MANIFEST, parseManifest, type Manifest } from "./manifest.ts";
+import { MANIFEST, parseManifest, type FileFacts, type Manifest } from "./manifest.ts";
 import { isWhole } from "./sealing.ts";
 
 export { digestOf };
 
-/** Gives the bytes of one file of the folder; `digest` is what the manifest says of it, empty for the manifest. */
-export type Fetcher = (name: string, digest: string) => Promise<Uint8Array>;
+/**
+ * Gives the bytes of one file of the folder; `digest` is what the manifest says of it, empty for the manifest. `again`:
+ * what came the first time was another file, so nothing that was kept may be given.
+ */
+export type Fetcher = (name: string, digest: string, again?: boolean) => Promise<Uint8Array>;
 
 /** An exported folder, whose files are checked as they are read. */
 export class ExportedFolder {
@@ -39,20 +42,13 @@ export class ExportedFolder {
     if (kept !== undefined) return kept;
     const facts = this.manifest.files[name];
     if (facts === undefined) throw new XpertError(`${MANIFEST} does not name ${name}: export the folder again`);
-    const bytes = await this.fetcher(name, facts.sha256);
-    if (bytes.length !== facts.size_bytes) {
-      throw new XpertError(
-        `${name} has ${bytes.length} bytes, ${facts.size_bytes} were written: export or download it again`,
-      );
+    let problem = "";
+    for (const again of [false, true]) {
+      const bytes = await this.fetcher(name, facts.sha256, again);
+      problem = await problemOf(bytes, facts);
+      if (problem === "") return bytes;
     }
-    const found = await digestOf(bytes);
-    if (found !== facts.sha256) {
-      throw new XpertError(
-        `${name} is another file than was written (digest ${found.slice(0, 12)}…, the manifest says ` +
-          `${facts.sha256.slice(0, 12)}…): export or download it again`,
-      );
-    }
-    return bytes;
+    throw new XpertError(`${name} ${problem}: export or download it again`);
   }
 
   /** Read small files now, so that nothing is fetched later. */
@@ -64,4 +60,12 @@ export class ExportedFolder {
   async text(name: string): Promise<string> {
     return new TextDecoder().decode(await this.read(name));
   }
+}
+
+/** Why bytes are not the file that was written; empty: they are. */
+async function problemOf(bytes: Uint8Array, { size_bytes, sha256: wanted }: FileFacts): Promise<string> {
+  if (bytes.length !== size_bytes) return `has ${bytes.length} bytes, ${size_bytes} were written`;
+  const found = await digestOf(bytes);
+  if (found === wanted) return "";
+  return `is another file than was written (digest ${found.slice(0, 12)}…, the manifest says ${wanted.slice(0, 12)}…)`;
 }

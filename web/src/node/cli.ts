@@ -66,7 +66,8 @@ async function train(folder: string, data: string, out: string, given: string, k
   const recompute = settings.gradient_checkpointing;
   const exported = await open(folder);
   const prepared = prepare(await tokensOf(exported), await samplesOf(data), settings);
-  checkMemory(exported.manifest, settings.batch_size, prepared.longest, recompute, undefined);
+  const size = { batchSize: settings.batch_size, lengthTokens: prepared.longest, recompute };
+  checkMemory(exported.manifest, size, undefined);
   const runtime = await WebRuntime.open(exported, backend);
   const golden_difference = await checkGolden(runtime, exported, backend.called, recompute);
   const trainer = await Trainer.open(runtime, prepared, settings, fileIn(out), exported.digest);

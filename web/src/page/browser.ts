@@ -17,8 +17,8 @@ export async function keepAwake(on: boolean): Promise<void> {
 export async function keepOffline(): Promise<void> {
   if (!("serviceWorker" in navigator)) return;
   try {
-    await navigator.serviceWorker.register("offline.js");
-    await navigator.serviceWorker.ready;
+    const { installing } = await navigator.serviceWorker.register("offline.js");
+    if (!(await settled(installing))) return;
     if (navigator.serviceWorker.controller === null) {
       const taken = new Promise((resolve) => (navigator.serviceWorker.oncontrollerchange = resolve));
       await Promise.race([taken, new Promise((resolve) => setTimeout(resolve, 3000))]);
@@ -28,6 +28,16 @@ export async function keepOffline(): Promise<void> {
   }
 }
 
+/** Whether a service worker came up; one for which no space is left never does. */
+async function settled(installing: ServiceWorker | null): Promise<boolean> {
+  const failed = new Promise<boolean>((resolve) => {
+    installing?.addEventListener("statechange", () => {
+      if (installing.state === "redundant") resolve(navigator.serviceWorker.controller !== null);
+    });
+  });
+  return Promise.race([navigator.serviceWorker.ready.then(() => true), failed]);
+}
+
 /** Save a file, as a download. */
 export function offer(name: string, bytes: Uint8Array): void {
   const link = document.createElement("a");
@@ -35,4 +45,12 @@ export function offer(name: string, bytes: Uint8Array): void {
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+/** The key has let the page in, and a cookie keeps it: it need not stand where others may see it. */
+export function hideKey(): void {
+  const address = new URL(location.href);
+  if (!address.searchParams.has("key")) return;
+  address.searchParams.delete("key");
+  history.replaceState(history.state, "", address);
 }

@@ -3,11 +3,13 @@ import * as ort from "onnxruntime-web/wasm";
 
 import { BackendError, webAssembly, type Backend } from "../core/backend.ts";
 import { XpertError, textOf } from "../core/errors.ts";
-import { checkGolden, timeGolden } from "../core/golden.ts";
+import { goldenSize, timeGolden } from "../core/golden.ts";
 import { BASE, type Manifest } from "../core/manifest.ts";
+import { fits } from "../core/memory.ts";
 import { WebRuntime } from "../core/runtime.ts";
 import { largestBytes } from "../core/safetensors.ts";
 import type { ExportedFolder } from "../core/source.ts";
+import { passGolden, raceName, remember, remembered, type Check } from "./checks.ts";
 import type { Opening } from "./protocol.ts";
 
 const MIB = 2 ** 20;
@@ -15,12 +17,12 @@ const MIB = 2 ** 20;
 const RACE_BYTES = 64 * MIB;
 
 /** What computes, checked. */
-export interface Chosen {
+export interface Chosen extends Check {
   readonly runtime: WebRuntime;
   /** Name, version and device, for people. */
   readonly called: string;
-  /** The largest difference from the reference on the golden batch. */
-  readonly difference: number;
+  /** All that what computes says of itself: what a check was passed on. */
+  readonly device: string;
   /** Why this device, where there was a choice. */
   readonly because: string | null;
   /** What the graphics processor can hold; null: the processor computes. */
@@ -70,14 +72,19 @@ export async function choose(
   stage: Stage,
   broken: (why: string) => void,
 ): Promise<Chosen> {
-  const onProcessor = (because: string | null): Promise<Chosen> => onWebAssembly(folder, how.threads, because, stage);
+  const onProcessor = (because: string | null): Promise<Chosen> => onWebAssembly(folder, how, because, stage);
   if (how.compute === "wasm") return onProcessor(how.because === null ? null : instead(how.because));
   try {
     const adapter = await adapterFor(how);
     if (adapter === null) return await onProcessor(null);
-    const graphics = await onGraphics(folder, adapter, how, stage, broken);
     const size = folder.manifest.files[BASE]?.size_bytes ?? 0;
-    return how.compute === "webgpu" || size > RACE_BYTES ? graphics : await faster(folder, graphics, onProcessor);
+    const races = how.compute === "auto" && size <= RACE_BYTES;
+    const race = raceName(folder, JSON.stringify([describe(adapter), how.threads]));
+    const known = races ? ((await remembered(race)) as Race | undefined) : undefined;
+    if (known?.winner === "processor") return await onProcessor(known.figures);
+    const graphics = await onGraphics(folder, adapter, how, stage, broken);
+    if (known !== undefined) return { ...graphics, because: known.figures };
+    return races ? await faster(folder, graphics, onProcessor, race) : graphics;
   } catch (error) {
     if (how.compute === "auto") throw new BackendError(textOf(error));
     throw new XpertError(
@@ -103,22 +110,23 @@ async function adapterFor({ compute }: Opening): Promise<GPUAdapter | null> {
 
 async function onWebAssembly(
   folder: ExportedFolder,
-  threads: number,
+  how: Opening,
   because: string | null,
   stage: Stage,
 ): Promise<Chosen> {
+  const { threads } = how;
   ort.env.wasm.numThreads = threads;
   const here = (name: string): string => new URL(name, self.location.href).href;
   ort.env.wasm.wasmPaths = { mjs: here("ort-wasm-simd-threaded.mjs"), wasm: here("ort-wasm-simd-threaded.wasm") };
   const backend = webAssembly(ort);
   const called = `${backend.called}, ${threads} ${threads === 1 ? "thread" : "threads"}`;
-  return { ...(await checked(folder, backend, called, stage)), because, arrays: null };
+  return { ...(await checked(folder, backend, called, how, stage)), because, arrays: null };
 }
 
 async function onGraphics(
   folder: ExportedFolder,
   adapter: GPUAdapter,
-  { threads }: Opening,
+  how: Opening,
   stage: Stage,
   broken: (why: string) => void,
 ): Promise<Chosen> {
@@ -126,19 +134,29 @@ async function onGraphics(
   arrays.checkBase(await folder.read(BASE));
   stage("loading what computes on the graphics processor");
   const { openGraphics } = await import("./graphics.ts");
-  const backend = await openGraphics(adapter, threads, broken);
-  return { ...(await checked(folder, backend, backend.called, stage)), because: null, arrays };
+  const backend = await openGraphics(adapter, how.threads, broken);
+  const device = `${backend.called} ${describe(adapter)}`;
+  return { ...(await checked(folder, backend, backend.called, how, stage, device)), because: null, arrays };
 }
 
 async function checked(
   folder: ExportedFolder,
   backend: Backend,
   called: string,
+  { availableBytes }: Opening,
   stage: Stage,
-): Promise<{ runtime: WebRuntime; called: string; difference: number }> {
+  device = called,
+): Promise<Check & { runtime: WebRuntime; called: string; device: string }> {
+  const plain = fits(folder.manifest, { ...(await goldenSize(folder)), recompute: false }, availableBytes);
   const runtime = await WebRuntime.open(folder, backend);
-  stage("checking that this browser computes rightly");
-  return { runtime, called, difference: await checkGolden(runtime, folder, called) };
+  const said = (): void => stage("checking that this browser computes rightly");
+  return { ...(await passGolden(runtime, folder, device, !plain, said)), runtime, called, device };
+}
+
+/** Who was faster, and the times of both. */
+interface Race {
+  readonly winner: "graphics" | "processor";
+  readonly figures: string;
 }
 
 /** The faster of both at a golden step, one opened after the other; the other's memory is given back. */
@@ -146,18 +164,35 @@ async function faster(
   folder: ExportedFolder,
   graphics: Chosen,
   onProcessor: (because: string) => Promise<Chosen>,
+  race: string,
 ): Promise<Chosen> {
-  const graphicsTook = await timeGolden(graphics.runtime, folder);
+  const graphicsTook = await timed(folder, graphics);
   await graphics.runtime.release();
   const processor = await onProcessor("").catch(() => null);
   if (processor === null) return graphics;
-  const processorTook = await timeGolden(processor.runtime, folder);
+  const processorTook = await timed(folder, processor);
   const [one, other] = [graphicsTook, processorTook].map((seconds) => `${seconds.toPrecision(2)} s`);
   const figures = `a golden step took the graphics processor ${one}, WebAssembly ${other}`;
-  if (processorTook < graphicsTook) {
+  const winner = processorTook < graphicsTook ? "processor" : "graphics";
+  await remember(race, { winner, figures } satisfies Race);
+  if (winner === "processor") {
     graphics.runtime.backend.end?.();
     return { ...processor, because: figures };
   }
   await processor.runtime.release();
   return { ...graphics, because: figures };
+}
+
+/** Seconds of a golden step that is not the first: what is made at the first is not counted. */
+async function timed(folder: ExportedFolder, { runtime, remembered: untried }: Chosen): Promise<number> {
+  if (untried) await timeGolden(runtime, folder);
+  return timeGolden(runtime, folder);
+}
+
+/** All that a graphics processor says of itself. */
+function describe(adapter: GPUAdapter): string {
+  const { vendor, architecture, device, description } = (adapter.info as GPUAdapterInfo | undefined) ?? {};
+  const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
+  const features = [...adapter.features].sort();
+  return JSON.stringify([vendor, architecture, device, description, maxBufferSize, maxStorageBufferBindingSize, features]);
 }

@@ -17,9 +17,7 @@ const LABELS: Readonly<Partial<Record<Name, string>>> = {
   seed: "Seed",
   gradient_checkpointing: "Compute activations again",
 };
-const SPARING: Partial<Settings> = {
-  batch_size: 1, accumulation_steps: 8, max_length_tokens: 128, gradient_checkpointing: true,
-};
+const SPARING = { batch_size: 1, accumulation_steps: 8, max_length_tokens: 128, gradient_checkpointing: true } as const;
 const CHOICES: Readonly<Partial<Record<Name, readonly (readonly [text: string, value: string])[]>>> = {
   schedule: [["constant", "constant"], ["cosine", "cosine"], ["linear", "linear"]],
   gradient_checkpointing: [["no", "false"], ["yes: less memory, more time", "true"]],
@@ -44,7 +42,7 @@ export function addFields(parent: HTMLElement): void {
   }
 }
 
-/** Let the form show settings. */
+/** Let the form show settings, and "Spare memory" whether they do. */
 export function showSettings(form: HTMLFormElement, settings: Settings): void {
   for (const [name, value] of Object.entries(settings)) {
     const field = form.elements.namedItem(name);
@@ -52,6 +50,7 @@ export function showSettings(form: HTMLFormElement, settings: Settings): void {
       field.value = value === null ? "" : String(value);
     }
   }
+  (form.elements.namedItem("spare") as HTMLInputElement).checked = spares(settings);
 }
 
 /**
@@ -71,6 +70,11 @@ export function readSettings(form: HTMLFormElement): Settings {
     else if (DEFAULTS[name] === null || name === "patience" || name === "evaluate_every") given[name] = null;
   }
   return makeSettings(given);
+}
+
+/** Whether settings take no more memory than those that "Spare memory" stands for. */
+export function spares({ batch_size, max_length_tokens, gradient_checkpointing }: Settings): boolean {
+  return batch_size === SPARING.batch_size && gradient_checkpointing && max_length_tokens <= SPARING.max_length_tokens;
 }
 
 /** Settings that need the least memory for the same steps, or the usual ones. */

@@ -1,9 +1,9 @@
 /** The page: what is pressed, and what the worker tells. Everything that computes is in the worker. */
 import { textOf } from "../core/errors.ts";
 import { DEFAULTS } from "../core/settings.ts";
-import { keepAwake, keepOffline, offer } from "./browser.ts";
+import { hideKey, keepAwake, keepOffline, offer } from "./browser.ts";
 import { chosenDevice, connectDevice } from "./device.ts";
-import { addFields, readSettings, showSettings, sparing } from "./fields.ts";
+import { addFields, readSettings, showSettings, spares, sparing } from "./fields.ts";
 import { availableBytes, missing, threads } from "./needs.ts";
 import type { Compute, News, SavedRun, Wish } from "./protocol.ts";
 import {
@@ -29,6 +29,7 @@ function changed(): void {
   say("said", "");
   try {
     now.settings = readSettings(form);
+    spare.checked = spares(now.settings);
   } catch (error) {
     say("said", textOf(error));
     now.counts = null;
@@ -82,7 +83,6 @@ function showRun(saved: SavedRun): void {
   now.settings = saved.settings;
   now.phase = saved.stopped === null ? "paused" : "done";
   showSettings(form, saved.settings);
-  spare.checked = saved.settings.batch_size === 1;
   get("file-name").textContent = saved.counts.name || "Pasted messages";
   showCounts(saved.counts);
 }
@@ -131,7 +131,7 @@ function launch(compute: Compute, because: string | null): void {
   worker.onmessage = ({ data }: MessageEvent<News>) => heard(data);
   worker.onerror = ({ message }) =>
     failed("open", `The page's worker stopped (${message || "no reason given"}): load the page again.`);
-  wish({ kind: "open", how: { compute, threads: threads(), because } });
+  wish({ kind: "open", how: { compute, threads: threads(), availableBytes: availableBytes(), because } });
 }
 
 function heard(news: News): void {
@@ -165,7 +165,11 @@ function heard(news: News): void {
       break;
     case "said":
       get(news.side).textContent = news.text + (news.done ? "" : " …");
-      if (news.done && news.side === "mine") now.asking = false;
+      if (!news.done) return; // nothing else of the page depends on it
+      break;
+    case "answered":
+      now.asking = false;
+      if (news.stopped && get("base").textContent === "…") get("base").textContent = "–";
       break;
     case "taken":
       offer(news.name, news.bytes);
@@ -259,17 +263,22 @@ function connect(): void {
     now.asking = true;
     say("ask-said", "");
     get("answers").hidden = false;
-    get("base").textContent = "…";
-    get("mine").textContent = "";
+    get("base").textContent = get("mine").textContent = "…";
+    button("stop").disabled = false;
     const temperature = get<HTMLInputElement>("certain").checked ? 0 : 0.8;
     // The same number for both sides; another one for the same question asked again.
     wish({ kind: "ask", prompt: get<HTMLInputElement>("prompt").value, temperature, seed: now.asked++ });
     arrange();
   });
+  button("stop").addEventListener("click", () => {
+    button("stop").disabled = true;
+    wish({ kind: "stop" });
+  });
   addEventListener("resize", showProgress);
 }
 
 async function begin(): Promise<void> {
+  hideKey();
   const lacking = missing();
   if (lacking.length > 0) {
     say("fault", `This browser cannot train a model: it lacks ${lacking.join(" and ")}. Use a current browser.`);

@@ -21,8 +21,13 @@ export function threads(): number {
   return globalThis.crossOriginIsolated ? Math.max(1, Math.min(4, navigator.hardwareConcurrency || 1)) : 1;
 }
 
-/** Half of the device's memory; undefined where the browser does not say. */
+/**
+ * Half of the device's memory; undefined where the browser does not say. Over plain HTTP from another machine Chromium
+ * tells only the most that its JavaScript may take: a quarter of a phone's memory, half of a computer's.
+ */
 export function availableBytes(): number | undefined {
   const { deviceMemory } = navigator as Navigator & { deviceMemory?: number };
-  return deviceMemory === undefined ? undefined : deviceMemory * 2 ** 29;
+  if (deviceMemory !== undefined && deviceMemory > 0) return deviceMemory * 2 ** 29;
+  const { memory } = performance as Performance & { memory?: { jsHeapSizeLimit?: number } };
+  return memory?.jsHeapSizeLimit ? 2 * memory.jsHeapSizeLimit : undefined;
 }

@@ -12,6 +12,8 @@ export const COMPUTES: readonly Compute[] = ["auto", "webgpu", "wasm"];
 export interface Opening {
   readonly compute: Compute;
   readonly threads: number;
+  /** Memory that the device has for the page; undefined where the browser does not say. */
+  readonly availableBytes: number | undefined;
   /** Why the graphics processor, which computed or was tried before, no longer does; null: it was not. */
   readonly because: string | null;
 }
@@ -30,6 +32,8 @@ export type Wish =
   | { readonly kind: "continue"; readonly availableBytes: number | undefined }
   | { readonly kind: "pause" }
   | { readonly kind: "ask"; readonly prompt: string; readonly temperature: number; readonly seed: number }
+  /** End the answer after the token that is being made. */
+  | { readonly kind: "stop" }
   | { readonly kind: "take"; readonly form: "folder" | "weights" }
   | { readonly kind: "discard" };
 
@@ -60,6 +64,8 @@ export type News =
       /** What computes: name, version, device. */
       readonly called: string;
       readonly difference: number;
+      /** Whether the golden steps were passed before and not taken again. */
+      readonly remembered: boolean;
       /** Why this device, where there was a choice; null: there was none. */
       readonly because: string | null;
       readonly run: SavedRun | null;
@@ -73,6 +79,7 @@ export type News =
   | { readonly kind: "step"; readonly progress: Progress }
   | { readonly kind: "stopped"; readonly why: Stopped }
   | { readonly kind: "said"; readonly side: "base" | "mine"; readonly text: string; readonly done: boolean }
+  | { readonly kind: "answered"; readonly stopped: boolean }
   | { readonly kind: "taken"; readonly name: string; readonly bytes: Uint8Array }
   | { readonly kind: "discarded" }
   | { readonly kind: "failed"; readonly during: Wish["kind"]; readonly text: string };

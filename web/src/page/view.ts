@@ -1,10 +1,12 @@
 /** What the page shows, from what it knows. */
 import { lowest, type Progress } from "../core/checkpoint.ts";
 import { adapterSize, type Manifest } from "../core/manifest.ts";
-import { stepBytes } from "../core/memory.ts";
+import { budgetBytes, stepBytes } from "../core/memory.ts";
 import { DEFAULTS } from "../core/settings.ts";
 import type { Stopped } from "../core/trainer.ts";
 import { drawCurve } from "./chart.ts";
+import { spares } from "./fields.ts";
+import { availableBytes } from "./needs.ts";
 import type { Counts, News } from "./protocol.ts";
 
 const REASONS: Record<Stopped, string> = {
@@ -61,6 +63,8 @@ export function arrange(): void {
   button("continue").disabled = button("over").disabled = asking;
   const idle = phase === "ready" || phase === "paused" || phase === "done";
   button("ask").disabled = !idle || asking;
+  button("ask").hidden = asking;
+  button("stop").hidden = !asking;
   for (const id of ["folder", "weights"]) button(id).disabled = !idle || !begun;
   button("discard").disabled = !idle || !begun || asking;
   const locked = !before;
@@ -80,12 +84,12 @@ export function showStage(text: string, share: number | null): void {
   get("facts").hidden = true;
 }
 
-export function showFacts({ manifest, called, difference, because }: Extract<News, { kind: "opened" }>): void {
+export function showFacts({ manifest, called, difference, remembered, because }: Extract<News, { kind: "opened" }>): void {
   const { base, adapter } = manifest;
   const rows: [string, string][] = [
     ["base", `${base.name} (${base.family}, ${base.dtype})`],
     ["adapter", `rank ${adapter.rank}, ${megabytes(4 * adapterSize(manifest))}`],
-    ["computes", `rightly, within ${difference.toExponential(0)} of the reference`],
+    ["computes", `rightly, within ${difference.toExponential(0)} of the reference${remembered ? ", as checked before" : ""}`],
     ["with", called],
   ];
   if (because !== null) rows.push(["choice", because]);
@@ -116,9 +120,14 @@ export function showEstimate(): void {
   const { manifest, settings, counts } = now;
   if (manifest === undefined) return;
   const length = counts?.longest ?? settings.max_length_tokens;
-  const bytes = stepBytes(manifest, settings.batch_size, length, settings.gradient_checkpointing);
+  const size = { batchSize: settings.batch_size, lengthTokens: length, recompute: settings.gradient_checkpointing };
+  const [bytes, budget] = [stepBytes(manifest, size), budgetBytes(manifest, availableBytes())];
   const unit = settings.batch_size === 1 ? "one message" : `${settings.batch_size} messages`;
-  get("estimate").textContent = `Memory: about ${megabytes(bytes)}, with ${unit} of up to ${length} tokens at once.`;
+  const wayOut = spares(settings) ? "use shorter messages or a smaller base" : 'tick "Spare memory"';
+  get("estimate").textContent =
+    `Memory: about ${megabytes(bytes)}, with ${unit} of up to ${length} tokens at once.` +
+    (bytes > budget ? ` That is more than the ${megabytes(budget)} that are there: ${wayOut}.` : "");
+  get("estimate").classList.toggle("bad", bytes > budget);
 }
 
 export function showProgress(): void {

@@ -3,9 +3,8 @@ import { writeVector } from "../core/adapters.ts";
 import { BackendError } from "../core/backend.ts";
 import { lowest, readCheckpoint, type Checkpoint } from "../core/checkpoint.ts";
 import { XpertError, textOf } from "../core/errors.ts";
-import { checkGolden } from "../core/golden.ts";
 import { ADAPTER_CONFIG, BASE, GOLDEN, GRAPHS, TOKENIZER, adapterSize, type Manifest } from "../core/manifest.ts";
-import { checkMemory } from "../core/memory.ts";
+import { checkMemory, checkOpening, type StepSize } from "../core/memory.ts";
 import { fresh, type WebRuntime } from "../core/runtime.ts";
 import { readSamples, type Sample } from "../core/samples.ts";
 import type { Settings } from "../core/settings.ts";
@@ -13,14 +12,13 @@ import { ExportedFolder } from "../core/source.ts";
 import { Tokens } from "../core/tokens.ts";
 import { Trainer, prepare, type Prepared } from "../core/trainer.ts";
 import { zip } from "../core/zip.ts";
+import { passGolden } from "./checks.ts";
 import { choose, type Arrays } from "./compute.ts";
 import type { Counts, News, Opening, SavedRun, Wish } from "./protocol.ts";
 import { Store } from "./store.ts";
 
 const LARGE_BYTES = 2 ** 20;
 const ANSWER_TOKENS = 160;
-/** What cannot take a step of one so short text is not even loaded. */
-const SHORTEST_TOKENS = 8;
 /** Kept from the start, so that nothing is fetched once the page is open. */
 const SMALL = [...Object.values(GRAPHS), GOLDEN, ADAPTER_CONFIG];
 
@@ -33,6 +31,8 @@ interface Room {
   readonly manifest: Manifest;
   readonly tokens: Tokens;
   readonly runtime: WebRuntime;
+  /** All that what computes says of itself. */
+  readonly device: string;
   /** What the graphics processor can hold; null: the processor computes. */
   readonly arrays: Arrays | null;
   readonly store: Store;
@@ -41,19 +41,21 @@ interface Room {
 }
 let room: Room | undefined;
 let trainer: Trainer | undefined;
+/** Whether the answer that is being made is to end. */
+let stopping = false;
 
 async function open(how: Opening): Promise<void> {
   await onlyTab();
   const folder = await ExportedFolder.open(download);
   const { manifest } = folder;
-  checkMemory(manifest, 1, SHORTEST_TOKENS, true, undefined);
+  checkOpening(manifest, how.availableBytes);
   const store = await Store.open(folder.digest);
   const tokens = new Tokens(await folder.text(TOKENIZER), manifest.prompt);
   // While the model opens, the golden steps find it out; afterwards only where the graphics processor was chosen.
   const broken = (why: string): void => void (room?.arrays && tell({ kind: "turned", why }));
-  const { runtime, arrays, ...facts } = await choose(folder, how, stage, broken);
+  const { runtime, arrays, device, ...facts } = await choose(folder, how, stage, broken);
   await folder.keep(SMALL);
-  room = { folder, manifest, tokens, runtime, arrays, store, start: runtime.state().adapter };
+  room = { folder, manifest, tokens, runtime, device, arrays, store, start: runtime.state().adapter };
   tell({ kind: "opened", manifest, ...facts, ...(await found(room)) });
 }
 
@@ -82,13 +84,21 @@ async function onlyTab(): Promise<void> {
   });
 }
 
-/** A file of the export. Its digest stands in the address, so that what is kept of it never goes stale. */
-async function download(name: string, digest: string): Promise<Uint8Array> {
+/**
+ * A file of the export. Its digest stands in the address, so that what is kept of it never goes stale; `again`: what was
+ * kept is another file, and goes.
+ */
+async function download(name: string, digest: string, again = false): Promise<Uint8Array> {
   const address = new URL(`export/${name}${digest === "" ? "" : `?sha256=${digest}`}`, self.location.href);
-  const answer = await fetch(address, { cache: digest === "" ? "no-cache" : "default" }).catch(() => null);
+  const cache = again ? "reload" : digest === "" ? "no-cache" : "default";
+  const answer = await fetch(address, { cache }).catch(() => null);
   if (answer === null || !answer.ok) {
     const why = answer === null ? "no connection" : `answer ${answer.status}`;
-    throw new XpertError(`${name} cannot be loaded (${why}): start \`xpert phone serve\` again, then load the page again`);
+    const wayOut =
+      answer?.status === 403
+        ? "open the whole address that `xpert phone serve` shows, with ?key=... at its end"
+        : "start `xpert phone serve` again, then load the page again";
+    throw new XpertError(`${name} cannot be loaded (${why}): ${wayOut}`);
   }
   const size = Number(answer.headers.get("Content-Length"));
   if (!(size > LARGE_BYTES) || answer.body === null) return new Uint8Array(await answer.arrayBuffer());
@@ -135,23 +145,26 @@ async function start(name: string, text: string, settings: Settings, available: 
   const { tokens, runtime, store, manifest, start: own } = opened();
   const samples = readSamples(name, text);
   const { longest } = prepare(tokens, samples, settings);
-  checkMemory(manifest, settings.batch_size, longest, settings.gradient_checkpointing, available);
+  checkMemory(manifest, stepSize(settings, longest), available);
   runtime.restore(fresh(own));
   await store.begin({ name, samples, settings, stopped: null });
   await goOn(available);
 }
 
+function stepSize({ batch_size, gradient_checkpointing }: Settings, lengthTokens: number): StepSize {
+  return { batchSize: batch_size, lengthTokens, recompute: gradient_checkpointing };
+}
+
 /** Take up the run in the store, and take its steps. */
 async function goOn(available: number | undefined): Promise<void> {
-  const { folder, manifest, tokens, runtime, arrays, store } = opened();
+  const { folder, manifest, tokens, runtime, device, arrays, store } = opened();
   const run = await store.run();
   if (run === null) throw new XpertError("no run lies in this browser: start one");
   const prepared = prepare(tokens, run.samples, run.settings);
-  const recompute = run.settings.gradient_checkpointing;
-  checkMemory(manifest, run.settings.batch_size, prepared.longest, recompute, available);
+  checkMemory(manifest, stepSize(run.settings, prepared.longest), available);
   arrays?.check(manifest, run.settings.batch_size, prepared.longest);
   await runtime.close("generate");
-  if (recompute) await checkGolden(runtime, folder, runtime.backend.called, true);
+  if (run.settings.gradient_checkpointing) await passGolden(runtime, folder, device, true);
   trainer = await Trainer.open(runtime, prepared, run.settings, store, folder.digest);
   tell({ kind: "started", counts: counted(run.name, run.samples, prepared), settings: run.settings });
   try {
@@ -176,24 +189,44 @@ async function mine(): Promise<{ adapter: Float32Array; checkpoint: Checkpoint |
   return { adapter: lowest(progress) === null ? state.adapter : best, checkpoint };
 }
 
+/** Answer with the trained adapter first, then as the base: the first is what a person waits for. */
 async function ask(prompt: string, temperature: number, seed: number): Promise<void> {
   const { runtime, tokens, manifest } = opened();
+  stopping = false;
   const given = tokens.ask(prompt);
   const { adapter } = await mine();
-  const sides = { base: new Float32Array(adapterSize(manifest)), mine: adapter };
-  for (const side of ["base", "mine"] as const) {
+  const sides = [["mine", adapter], ["base", new Float32Array(adapterSize(manifest))]] as const;
+  for (const [side, weights] of sides) {
     const say = (made: readonly number[], done: boolean): void =>
       tell({ kind: "said", side, text: tokens.decode(made), done });
-    const made = await runtime.generate(sides[side], given, {
+    const made = await runtime.generate(weights, given, {
       maxNewTokens: ANSWER_TOKENS,
       temperature,
       topP: 0.95,
       seed,
       stops: manifest.prompt.stops,
-      onToken: (soFar) => (say(soFar, false), true),
+      async onToken(soFar) {
+        say(soFar, false);
+        await breath();
+        return !stopping;
+      },
     });
     say(made, true);
+    if (stopping) break;
   }
+  tell({ kind: "answered", stopped: stopping });
+}
+
+/** Let in what the page has said meanwhile; a timer would wait for milliseconds. */
+function breath(): Promise<void> {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
 }
 
 /** The adapter as a file: a plain peft folder in an archive, or its weights alone. */
@@ -247,6 +280,9 @@ function fulfil(wish: Wish): Promise<void> | void {
       return trainer?.pause();
     case "ask":
       return ask(wish.prompt, wish.temperature, wish.seed);
+    case "stop":
+      stopping = true;
+      return;
     case "take":
       return take(wish.form);
     case "discard":
