@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from xpert.errors import DamagedModelError, MissingModelError, SettingsError
 from xpert.models.adapters import check_fit, inspect_adapter
+from xpert.models.attaching import attach
 from xpert.models.headers import strict_json
 from xpert.models.reference import ModelReference, model_digest, resolve_folder, tokenizer_digest
 from xpert.models.remote_code import refuse_code
@@ -111,7 +112,7 @@ def load_model(
     words = like.tokenizer_digest if like else tokenizer_digest(folder)
     loaded = LoadedModel(model, tokenizer, chosen, folder, digest, words)
     if reference.adapter is not None:
-        loaded.model = _attach(loaded.model, Path(reference.adapter))
+        loaded.model = attach(loaded.model, Path(reference.adapter)).eval()
     return loaded
 
 
@@ -131,12 +132,6 @@ def _read_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=False)
 
 
-def _attach(model: Any, adapter: Path) -> Any:
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(model, str(adapter), is_trainable=False).eval()
-
-
 @contextmanager
 def adapted(loaded: LoadedModel, adapter: Path) -> Iterator[LoadedModel]:
     """The same base in memory with an adapter on; off again, and gone, at the end.
@@ -152,7 +147,7 @@ def adapted(loaded: LoadedModel, adapter: Path) -> Iterator[LoadedModel]:
             f"an adapter is on {loaded.folder} already, so {adapter} cannot be put on: load the base alone"
         )
     check_fit(inspect_adapter(adapter), loaded.folder)
-    wrapped = _attach(loaded.model, adapter)
+    wrapped = attach(loaded.model, adapter).eval()
     try:
         yield LoadedModel(
             wrapped, loaded.tokenizer, loaded.device, loaded.folder, loaded.digest, loaded.tokenizer_digest

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 
-from xpert.errors import MismatchError, SettingsError
+from xpert.errors import SettingsError
 from xpert.models.adapters import check_fit, inspect_adapter
+from xpert.models.attaching import attach
 from xpert.models.loading import LoadedModel, load_model
 from xpert.models.reference import ModelReference, resolve_folder
 from xpert.tuning.settings import TuningSettings
@@ -47,7 +48,7 @@ def open_trainable(
         if reference.adapter is None:
             loaded.model = _begin(loaded.model, settings)
         else:
-            loaded.model = _continue(loaded.model, reference.adapter, settings)
+            loaded.model = attach(loaded.model, Path(reference.adapter), trainable=True, dropout=settings.dropout)
     config = loaded.model.peft_config["default"]
     local = Path(reference.model).expanduser().is_dir()
     config.base_model_name_or_path = str(loaded.folder) if local else reference.model
@@ -83,14 +84,3 @@ def _begin(model: Any, settings: TuningSettings) -> Any:
         raise SettingsError(
             f"target_modules {targets!r} does not fit: {error} This model has {', '.join(sorted(layers))}"
         ) from error
-
-
-def _continue(model: Any, adapter: str, settings: TuningSettings) -> Any:
-    config = PeftConfig.from_pretrained(adapter)
-    if not isinstance(config, LoraConfig):
-        raise MismatchError(
-            f"adapter {adapter} is of kind {config.peft_type}, but only LoRA adapters can be continued: start from "
-            "the base"
-        )
-    config.lora_dropout = settings.dropout
-    return PeftModel.from_pretrained(model, adapter, is_trainable=True, config=config)
