@@ -30,6 +30,7 @@ from xpert.models.folders import check_free, whole_folder
 from xpert.models.headers import read_header
 from xpert.models.loading import LoadedModel
 from xpert.models.reference import ModelReference, file_digest, resolve_folder
+from xpert.models.sizes import check_sizes
 from xpert.runtime.golden import Golden, check_golden, make_golden
 from xpert.runtime.manifest import (
     ADAPTER,
@@ -156,9 +157,10 @@ def _architecture(reference: ModelReference) -> Architecture:
     from transformers import AutoConfig
 
     folder = resolve_folder(reference.model, reference.revision)
+    check_sizes(folder)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # each class of configuration breaks in its own way
         raise ModelError(
             f"{folder}/{CONFIG} is of no model that transformers knows ({error}): give another base"
         ) from error

@@ -22,6 +22,7 @@ from xpert.models.headers import read_header
 from xpert.models.lora_settings import LoraSettings, named, read_lora_settings
 from xpert.models.magnitudes import check_magnitudes, read_magnitudes
 from xpert.models.reference import folder_digest, model_digest, tokenizer_digest
+from xpert.models.skeletons import skeleton
 from xpert.printing import printable
 
 CONFIG = "adapter_config.json"
@@ -234,20 +235,11 @@ def base_layers(folder: Path) -> dict[str, BaseLayer]:
 
 @lru_cache(maxsize=8)
 def _base_layers(folder: Path, digest: str) -> dict[str, BaseLayer]:
-    """The layers of a base built on torch's meta device; remembered by the base's digest."""
+    """The layers of a base; remembered by the base's digest."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
 
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:
-        raise DamagedModelError(
-            f"no language model can be built from {folder}/config.json ({type(error).__name__}: {error}): "
-            "give the folder of a causal language model that transformers knows"
-        ) from error
+    model = skeleton(folder)
     owners = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
     layers = {}
     for name, module in model.named_modules():

@@ -21,6 +21,8 @@ from xpert.models.adapters import CARD, card_digest, card_facts
 from xpert.models.headers import check_finite, read_header, read_metadata, strict_json
 from xpert.models.pipelines import pipeline_digest
 from xpert.models.reference import folder_digest
+from xpert.models.sizes import check_sizes, check_total
+from xpert.printing import printable
 
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"
 UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -237,11 +239,17 @@ def _unet_shapes(folder: Path, digest: str) -> dict[str, tuple[int, ...]]:
     from diffusers import UNet2DConditionModel
 
     config = strict_json((folder / UNET_CONFIG).read_bytes(), str(folder / UNET_CONFIG))
+    stored = check_sizes(folder, config)
     try:
         with torch.device("meta"):
             unet: Any = UNet2DConditionModel.from_config(config)
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        raise DamagedModelError(f"no U-Net can be built from {folder / UNET_CONFIG} ({error})") from error
+    except Exception as error:  # a configuration breaks in many ways: ZeroDivisionError, IndexError, TypeError, ...
+        raise DamagedModelError(
+            f"no U-Net can be built from {folder / UNET_CONFIG} ({type(error).__name__}: {printable(str(error), 300)}): "
+            "download or save the pipeline again"
+        ) from error
+    if stored is not None:
+        check_total(folder, sum(p.numel() for p in unet.parameters()), stored, "quantization_config" in config)
     return {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
 
 

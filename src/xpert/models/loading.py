@@ -18,8 +18,10 @@ from xpert.errors import DamagedModelError, MissingModelError, SettingsError
 from xpert.models.adapters import check_fit, inspect_adapter
 from xpert.models.attaching import attach
 from xpert.models.headers import strict_json
+from xpert.models.quantized import require_quantizer
 from xpert.models.reference import ModelReference, model_digest, resolve_folder, tokenizer_digest
 from xpert.models.remote_code import refuse_code
+from xpert.models.skeletons import skeleton
 from xpert.models.whole_models import check_whole_fit, inspect_whole_model, is_whole_model
 
 
@@ -90,6 +92,8 @@ def load_model(
     if reference.adapter is not None:
         check_fit(inspect_adapter(Path(reference.adapter)), folder)
     strict_json((folder / "config.json").read_bytes(), str(folder / "config.json"))
+    require_quantizer(folder)
+    skeleton(folder)
     try:
         tokenizer = like.tokenizer if like else _read_tokenizer(folder)
         read: Any = AutoModelForCausalLM.from_pretrained(
@@ -99,6 +103,11 @@ def load_model(
             trust_remote_code=False,
             output_loading_info=True,
         )
+    except ImportError as error:
+        raise MissingModelError(
+            f"model folder {folder} needs a package that is not installed ({' '.join(str(error).split())[:300]}): "
+            "install it, or give another base"
+        ) from error
     except OSError as error:
         raise MissingModelError(f"model folder {folder} is not complete: {error}") from error
     except Exception as error:
