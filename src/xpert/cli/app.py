@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xpert.cli import chat, demo, doctor, explain, image, merging, phone, pool, select, tuning
+from xpert.cli import chat, converting, demo, doctor, explain, image, merging, phone, pool, select, tuning
 from xpert.cli.resuming import Interrupted
 from xpert.errors import XpertError, extra_install
 from xpert.printing import printable
@@ -58,6 +58,7 @@ app.command(rich_help_panel=_PERSON)(merging.merge)
 app.command(rich_help_panel=_PERSON)(tuning.personalize)
 app.command(rich_help_panel=_PERSON)(tuning.tune)
 app.command(rich_help_panel=_PERSON)(chat.chat)
+app.command(rich_help_panel=_PERSON)(converting.convert)
 app.add_typer(image.app, name="image", rich_help_panel=_PERSON)
 app.command(rich_help_panel=_PHONES)(phone.export)
 app.add_typer(phone.app, name="phone", rich_help_panel=_PHONES)

@@ -46,20 +46,24 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Convert a base model with LoRA to a folder that phones, browsers and servers train with ONNX Runtime."""
-    from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_under, free_folder
+    from dataclasses import replace
+
+    from xpert.cli.bases import base_for
+    from xpert.cli.sources import PACKAGED_BASE, adapter_folder, free_folder
     from xpert.cli.terminal import Terminal
+    from xpert.models.reference import ModelReference
 
     terminal, out = Terminal(json, quiet), free_folder(out)
     folder = None if adapter is None else adapter_folder(adapter)
-    model = base or (PACKAGED_BASE if folder is None else base_under(folder))
+    named = ModelReference(base or PACKAGED_BASE) if folder is None else base_for(folder, base, ask=not json)
+    reference = replace(named, adapter=None if folder is None else str(folder))
     with terminal.progress() as progress:
         progress.stage("exporting", 0, 1)
         from xpert.export import ExportSettings
         from xpert.export import export as run
-        from xpert.models.reference import ModelReference
 
         settings = ExportSettings(rank=rank, alpha=alpha, seed=seed, max_length_tokens=max_length_tokens, int8=int8)
-        manifest = run(ModelReference(model, None if folder is None else str(folder)), out, settings)
+        manifest = run(reference, out, settings)
         progress.stage("exporting", 1, 1)
     terminal.emit({"out": str(out), "manifest": manifest})
     if not json:

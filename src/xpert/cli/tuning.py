@@ -65,7 +65,7 @@ def tune(
     from xpert.cli.terminal import Terminal
 
     settings, terminal, out = tuning_settings(tuning), Terminal(json, quiet), free_folder(out)
-    reference = _reference(base, start_from, from_pool, pool)
+    reference = _reference(base, start_from, from_pool, pool, ask=not json)
     own = _mixed(person_samples(data, columns), similarity, default_data, columns, settings.seed)
     held_apart = None if validation_data is None else person_samples(validation_data, columns)
     train, held = _parted(own, held_apart, validation, settings.seed)
@@ -154,9 +154,12 @@ def tuning_settings(given: Mapping[str, Any]) -> TuningSettings:
     return TuningSettings(**values)
 
 
-def _reference(base: str | None, start_from: Path | None, from_pool: str | None, pool: Path | None) -> ModelReference:
+def _reference(
+    base: str | None, start_from: Path | None, from_pool: str | None, pool: Path | None, *, ask: bool = True
+) -> ModelReference:
     """The base and the adapter that the options name."""
-    from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_of, base_under, reading
+    from xpert.cli.bases import base_for
+    from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_of, reading
     from xpert.errors import SettingsError
     from xpert.models.reference import ModelReference
 
@@ -168,7 +171,7 @@ def _reference(base: str | None, start_from: Path | None, from_pool: str | None,
             return replace(named or ModelReference(PACKAGED_BASE), adapter=str(opened.adapter_path(from_pool)))
     if start_from is not None:
         folder = adapter_folder(start_from)
-        return ModelReference(base or base_under(folder), str(folder))
+        return replace(base_for(folder, base, pool, ask=ask), adapter=str(folder))
     return ModelReference(base or PACKAGED_BASE)
 
 

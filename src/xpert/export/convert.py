@@ -29,7 +29,7 @@ from xpert.models.adapters import CARD, WEIGHTS
 from xpert.models.folders import check_free, whole_folder
 from xpert.models.headers import read_header
 from xpert.models.loading import LoadedModel
-from xpert.models.reference import ModelReference, file_digest, resolve_folder
+from xpert.models.reference import ModelReference, file_digest, resolve_folder, shared_name
 from xpert.models.sizes import check_sizes
 from xpert.runtime.golden import Golden, check_golden, make_golden
 from xpert.runtime.manifest import (
@@ -118,11 +118,11 @@ def export(reference: ModelReference, out: Path, settings: ExportSettings | None
     prompt = prompt_template(loaded.tokenizer, loaded.model.generation_config)
     with whole_folder(out) as fresh:
         written = write_base(loaded.model, architecture, length, of.int8, fresh / BASE)
-        adapter = _write_adapter(loaded, reference, fresh)
+        adapter = _write_adapter(loaded, fresh)
         write_tokenizer(loaded.tokenizer, fresh, prompt)
         loaded.model.config.save_pretrained(fresh)
         _write_graphs(fresh, architecture, written.places, layers, adapter)
-        name = reference.model if not Path(reference.model).expanduser().is_dir() else loaded.folder.name
+        name = shared_name(reference.model)
         manifest = Manifest(
             format=FORMAT,
             opset=OPSET,
@@ -194,12 +194,10 @@ def _adapted_layers(model: Any) -> list[AdaptedLayer]:
     return found
 
 
-def _write_adapter(loaded: LoadedModel, reference: ModelReference, folder: Path) -> AdapterFacts:
+def _write_adapter(loaded: LoadedModel, folder: Path) -> AdapterFacts:
     """The starting adapter as a plain peft folder, and its matrices in the order of the file's bytes."""
     config = loaded.model.peft_config["default"]
     config.target_modules = sorted(config.target_modules)
-    if Path(reference.model).expanduser().is_dir():
-        config.base_model_name_or_path = loaded.folder.name  # a whole path would name its owner
     loaded.model.save_pretrained(str(folder / ADAPTER), save_embedding_layers=False)
     (folder / ADAPTER / CARD).unlink(missing_ok=True)
     parameters, offset = [], 0

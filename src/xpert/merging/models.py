@@ -26,7 +26,8 @@ from xpert.models.adapters import CARD, BaseLayer, base_layers, check_fit, inspe
 from xpert.models.folders import check_free, whole_folder
 from xpert.models.generation import Progress
 from xpert.models.headers import strict_json
-from xpert.models.reference import TOKENIZER_FILES, tokenizer_digest
+from xpert.models.known_bases import remember_base
+from xpert.models.reference import TOKENIZER_FILES, ModelReference, shared_name, tokenizer_digest
 from xpert.models.whole_models import MODEL_CONFIG, check_whole_fit, inspect_whole_model, is_whole_model
 
 SHARD_BYTES = 5 * 10**9
@@ -79,12 +80,13 @@ def merge_whole_models(
     transposed = frozenset(name for name, layer in layers.items() if layer.transposed)
     sources = [SumParent(name, digest, weights[name], source, transposed) for name, (digest, source) in opened.items()]
     merged = Merged(out, "model", 0, weights, digests, recipe)
-    called = base_name or base_folder.resolve().name
+    called = base_name or shared_name(base_folder)
     stated = {"base_sha256": base.digest, "tokenizer_sha256": tokenizer_digest(base_folder)}
     with whole_folder(out) as fresh:
         write_shards(fresh, "model", origin.shapes, summed(origin, sources, recipe), shard_bytes, on_progress)
         _copy_settings(base_folder, fresh)
         (fresh / CARD).write_text(merged_card(merged, called, stated), encoding="utf-8")
+    remember_base(ModelReference(str(base_folder)), base.digest)
     return merged
 
 

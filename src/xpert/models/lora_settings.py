@@ -134,17 +134,18 @@ def read_lora_settings(path: Path) -> LoraSettings:
     return lora_settings(strict_json(read_capped(path), str(path)), str(path))
 
 
-def lora_settings(config: Mapping[str, Any], where: str) -> LoraSettings:
+def lora_settings(config: Mapping[str, Any], where: str, *, known_only: bool = False) -> LoraSettings:
     """The settings that a configuration of peft states.
 
     Args:
         config: its keys and values.
         where: how an error names the place.
+        known_only: refuse keys that are not known, as diffusers does, which hands them all to peft.
 
     Raises:
         DamagedModelError: another method than LoRA, or a value that cannot be.
     """
-    found = checked_config(config, where)
+    found = checked_config(config, where, known_only=known_only)
     blocks, names = found.layers_to_transform, found.layers_pattern
     return LoraSettings(
         base_name=found.base_model_name_or_path or "",

@@ -1,8 +1,8 @@
 """The settings of peft that a LoRA adapter may have, one model for all of them: their types, their bounds.
 
-Knows JSON values only; never imports peft. What passes here, `PeftModel.from_pretrained` reads as well, and it is B A on
-given layers and nothing else. Names and patterns must be plain, since peft reads some of them as regular expressions,
-and a stranger's expression could take for ever.
+Knows JSON values only; never imports peft. What passes here, `PeftModel.from_pretrained` reads as well, and it is B A
+on given layers and nothing else. Names and patterns must be plain, since peft reads some of them as regular
+expressions, and a stranger's expression could take for ever.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ class PeftConfigFile(BaseModel):
     def unknown(self) -> list[str]:
         """Keys that no known setting has and that are switched on: they may change what the adapter is."""
         extra = {key: value for key, value in (self.model_extra or {}).items() if key != "runtime_config"}
-        return sorted(key for key, value in extra.items() if value is True or (isinstance(value, list | dict) and value))
+        return sorted(
+            key for key, value in extra.items() if value is True or (isinstance(value, list | dict) and value)
+        )
 
 
 _BEYOND = "is set, which is more than B A on given layers: tune without it"
@@ -118,19 +120,18 @@ _RULES = {
     "converted to plain LoRA (`path_initial_model_for_weight_conversion`)",
     "bias": "tune with bias='none', so that only A and B change",
     "qalora_group_size": "it must be a whole number",
-    **dict.fromkeys(("fan_in_fan_out", "inference_mode", "use_rslora", "ensure_weight_tying"), "it must be true or false"),
-    **dict.fromkeys(
-        ("peft_version", "base_model_name_or_path", "revision", "megatron_core"), "it must be text or null"
-    ),
-}  # fmt: skip
+    **dict.fromkeys("fan_in_fan_out inference_mode use_rslora ensure_weight_tying".split(), "it must be true or false"),
+    **dict.fromkeys("peft_version base_model_name_or_path revision megatron_core".split(), "it must be text or null"),
+}
 
 
-def checked_config(config: Mapping[str, Any], where: str) -> PeftConfigFile:
+def checked_config(config: Mapping[str, Any], where: str, *, known_only: bool = False) -> PeftConfigFile:
     """The settings of a configuration, each of the right type and within its bounds.
 
     Args:
         config: what adapter_config.json holds.
         where: how an error names the place.
+        known_only: refuse keys that are not known, whatever their value.
 
     Raises:
         DamagedModelError: another method than LoRA, a feature beyond B A, or a value that cannot be.
@@ -144,9 +145,9 @@ def checked_config(config: Mapping[str, Any], where: str) -> PeftConfigFile:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         key = str(faults[0]["loc"][0])
         raise _refused(key, config, where) from None
-    if found.unknown:
+    if unknown := sorted(found.model_extra or {}) if known_only else found.unknown:
         raise DamagedModelError(
-            f"{where}: {printable(found.unknown[0], 100)} is set, which this version does not know, and it may change "
+            f"{where}: {printable(unknown[0], 100)} is set, which this version does not know, and it may change "
             "what the adapter is: remove it if it does not, or install a newer xpert"
         )
     if found.layers_pattern and found.layers_to_transform is None:

@@ -60,6 +60,8 @@ def write_lora(base: Path, unet: Any, folder: Path) -> None:
     facts = {
         "r": config.r,
         "lora_alpha": config.lora_alpha,
+        "rank_pattern": dict(config.rank_pattern),
+        "alpha_pattern": dict(config.alpha_pattern),
         "target_modules": sorted(config.target_modules),
         "lora_dropout": 0.0,
         "bias": "none",

@@ -14,8 +14,9 @@ from peft import LoraConfig, get_peft_model
 from xpert.errors import SettingsError
 from xpert.models.adapters import check_fit, inspect_adapter
 from xpert.models.attaching import attach
+from xpert.models.known_bases import remember_base
 from xpert.models.loading import LoadedModel, load_model
-from xpert.models.reference import ModelReference, resolve_folder
+from xpert.models.reference import ModelReference, resolve_folder, shared_name
 from xpert.tuning.settings import TuningSettings
 
 _DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -50,9 +51,9 @@ def open_trainable(
         else:
             loaded.model = attach(loaded.model, Path(reference.adapter), trainable=True, dropout=settings.dropout)
     config = loaded.model.peft_config["default"]
-    local = Path(reference.model).expanduser().is_dir()
-    config.base_model_name_or_path = str(loaded.folder) if local else reference.model
+    config.base_model_name_or_path = shared_name(reference.model)
     config.revision = reference.revision
+    remember_base(base, loaded.digest)
     if settings.gradient_checkpointing:
         loaded.model.get_base_model().gradient_checkpointing_enable(
             gradient_checkpointing_kwargs={"use_reentrant": False}
