@@ -1,8 +1,7 @@
-"""LoRAs in one file, as kohya-ss writes them: what they add to a U-Net's weights is alpha / r up down, layer by layer."""
+"""LoRAs in one file, as kohya-ss writes them: what they add to a layer's weights is alpha / r up down."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,8 +119,7 @@ def test_plain_diffusers_reads_what_was_converted(studio: Studio, tmp_path: Path
     assert {name: next(iter(scale.values())) for name, scale in scales.items() if scale} == {
         layer: alpha / rank for layer, (rank, alpha) in PLANTED.items()
     }
-    stated = json.loads((folder / "README.md").read_text().split("converted_from_sha256: ")[1].split("\n")[0].join('""'))
-    assert len(stated) == 64
+    assert re.search(r"converted_from_sha256: [0-9a-f]{64}\n", (folder / "README.md").read_text())
 
 
 @pytest.mark.parametrize(
@@ -194,18 +192,30 @@ def test_text_encoders_are_left_out_when_that_is_asked_for(studio: Studio, tmp_p
         ("input_blocks_0_0", "conv_in"),
         ("input_blocks_1_0_in_layers_2", "down_blocks.0.resnets.0.conv1"),
         ("input_blocks_3_0_op", "down_blocks.0.downsamplers.0.conv"),
-        ("input_blocks_4_1_transformer_blocks_1_attn2_to_out_0", "down_blocks.1.attentions.0.transformer_blocks.1.attn2.to_out.0"),  # noqa: E501
+        (
+            "input_blocks_4_1_transformer_blocks_1_attn2_to_out_0",
+            "down_blocks.1.attentions.0.transformer_blocks.1.attn2.to_out.0",
+        ),
         ("input_blocks_5_0_emb_layers_1", "down_blocks.1.resnets.1.time_emb_proj"),
         ("input_blocks_8_1_proj_in", "down_blocks.2.attentions.1.proj_in"),
         ("middle_block_0_out_layers_3", "mid_block.resnets.0.conv2"),
-        ("middle_block_1_transformer_blocks_9_ff_net_0_proj", "mid_block.attentions.0.transformer_blocks.9.ff.net.0.proj"),  # noqa: E501
+        (
+            "middle_block_1_transformer_blocks_9_ff_net_0_proj",
+            "mid_block.attentions.0.transformer_blocks.9.ff.net.0.proj",
+        ),
         ("middle_block_2_in_layers_2", "mid_block.resnets.1.conv1"),
         ("output_blocks_0_0_skip_connection", "up_blocks.0.resnets.0.conv_shortcut"),
         ("output_blocks_2_2_conv", "up_blocks.0.upsamplers.0.conv"),
-        ("output_blocks_5_1_transformer_blocks_0_attn1_to_k", "up_blocks.1.attentions.2.transformer_blocks.0.attn1.to_k"),  # noqa: E501
+        (
+            "output_blocks_5_1_transformer_blocks_0_attn1_to_k",
+            "up_blocks.1.attentions.2.transformer_blocks.0.attn1.to_k",
+        ),
         ("time_embed_0", "time_embedding.linear_1"),
         ("label_emb_0_2", "add_embedding.linear_2"),
-        ("down_blocks_1_attentions_0_transformer_blocks_0_ff_net_2", "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.2"),  # noqa: E501
+        (
+            "down_blocks_1_attentions_0_transformer_blocks_0_ff_net_2",
+            "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.2",
+        ),
         ("up_blocks_1_upsamplers_0_conv", "up_blocks.1.upsamplers.0.conv"),
         ("mid_block_resnets_1_time_emb_proj", "mid_block.resnets.1.time_emb_proj"),
         ("add_embedding_linear_1", "add_embedding.linear_1"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from xpert.cli.sources import PACKAGED_BASE, base_of, reading
 from xpert.embedded import EMBEDDED_MODELS, EMBEDDED_PIPELINES
 from xpert.errors import SettingsError
-from xpert.printing import printable
+from xpert.printing import printable_name
 
 if TYPE_CHECKING:
     from xpert.models.reference import ModelReference
@@ -23,7 +23,7 @@ def base_for(adapter: Path, base: str | None, pool: Path | None = None, *, ask: 
 
     That is the given one; else the one whose digest stands on the adapter's card, where it comes with the package or
     was used on this machine; else the one that the adapter names, where it comes with the package, is the given
-    pool's, or is a folder here with the card's digest. Any other name is a stranger's choice.
+    pool's, or is a folder on this machine that does not contradict the card. Any other name is a stranger's choice.
 
     Args:
         adapter: its folder.
@@ -76,7 +76,7 @@ def merge_base_for(folder: Path) -> ModelReference | None:
 def _chosen(digest: str | None, name: str, pool: Path | None) -> ModelReference | None:
     """What needs no question."""
     from xpert.models.known_bases import known_base
-    from xpert.models.reference import ModelReference, local_digest
+    from xpert.models.reference import ModelReference, is_local_model, model_digest
 
     if (known := known_base(digest)) is not None:
         return known
@@ -87,7 +87,7 @@ def _chosen(digest: str | None, name: str, pool: Path | None) -> ModelReference 
             own = base_of(opened)
         if own is not None and own.model == name:
             return own
-    if digest is not None and local_digest(name) == digest:
+    if is_local_model(name) and (digest is None or model_digest(Path(name).expanduser()) == digest):
         return ModelReference(name)
     return None
 
@@ -98,14 +98,14 @@ def agreed(adapter: Path, name: str, *, ask: bool) -> str:
     Raises:
         SettingsError: they did not, or there is nobody to ask.
     """
-    shown = printable(name, 200)
+    shown = printable_name(name)
     if ask and sys.stdin.isatty() and sys.stderr.isatty():
         import typer
 
-        print(f"{printable(str(adapter))} says that it belongs to {shown}, which you did not name.", file=sys.stderr)
+        print(f"{printable_name(adapter)} says that it belongs to {shown}, which you did not name.", file=sys.stderr)
         if typer.confirm("Use that base, from the hub where it is not here?", default=False, err=True):
             return name
     raise SettingsError(
-        f"adapter {adapter} says that it belongs to base {shown}, and only you choose what is opened or fetched: give "
-        f"--base {shown} if you trust it, or the base that you have"
+        f"adapter {printable_name(adapter)} says that it belongs to base {shown}, and only you choose what is opened or "
+        f"fetched: give --base {shown} if you trust it, or the base that you have"
     )

@@ -128,8 +128,10 @@ def _show(terminal: Terminal, prompt: str, name: str, plain: str, own: str) -> N
     from rich.table import Table
     from rich.text import Text
 
+    from xpert.printing import printable_name
+
     table = Table(box=None, expand=True, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
     table.add_column("base", ratio=1, overflow="fold")
-    table.add_column(Text(name), ratio=1, overflow="fold")
+    table.add_column(Text(printable_name(name)), ratio=1, overflow="fold")
     table.add_row(Text(plain), Text(own))
     terminal.show(Text(prompt, style="bold"), table, "")

@@ -33,6 +33,7 @@ def convert(
     from xpert.models.foreign_adapters import is_mlx_adapter
     from xpert.models.kohya import convert_kohya, kohya_file
     from xpert.models.mlx_adapters import convert_mlx
+    from xpert.printing import printable_name
 
     terminal, source, out = Terminal(json), source.expanduser(), free_folder(out)
     if is_mlx_adapter(source):
@@ -43,11 +44,11 @@ def convert(
         convert_kohya(file, out, unet_only=unet_only)
     else:
         raise SettingsError(
-            f"{source} is no adapter of mlx-lm, and no single .safetensors file of a LoRA as kohya-ss writes it: adapters "
-            "of peft and diffusers need no converting"
+            f"{source} is no adapter of mlx-lm, and no single .safetensors file of a LoRA as kohya-ss writes it: "
+            "adapters of peft and diffusers need no converting"
         )
     terminal.emit({"adapter": str(out), "from": kind})
-    terminal.show(f"adapter {out}, from {kind}")
+    terminal.show(f"adapter {printable_name(out, 4096)}, from {kind}")
 
 
 def opened_adapter(path: Path) -> Path:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Kind = Literal["adapter", "person", "pool"]
 Progress = Callable[[str, int, int], None]
 _ADAPTER_MARK = "adapter_config.json"
+_MOST_NAME = 200  # bytes: disks take 255, and what is unfinished has a longer name
 PACKAGED_BASE = "xpert/base"
 
 
@@ -257,6 +258,8 @@ def free_folder(out: Path) -> Path:
     from xpert.models.folders import check_free
 
     place = out.expanduser().resolve()
+    if len(os.fsencode(place.name)) > _MOST_NAME:
+        raise SettingsError(f"--out has a name of {len(place.name)} characters, which disks cut: give a shorter one")
     if place == Path.cwd() or place in Path.cwd().parents:
         raise SettingsError(f"--out {out} is the folder that this runs in, or one around it: name a new folder")
     check_free(place)

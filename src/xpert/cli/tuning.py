@@ -211,16 +211,17 @@ def _show(terminal: Terminal, start: str, result: TuningResult) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from xpert.printing import printable_name
     from xpert.reporting.wording import duration
 
     reasons = {"target": "target reached", "plateau": "no more improvement", "max_steps": "all steps taken"}
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    facts.add_row("start", Text(start))
+    facts.add_row("start", Text(printable_name(start)))
     if result.initial_loss is not None and result.best_loss is not None:
         facts.add_row("loss", f"{result.initial_loss:.3f} to {result.best_loss:.3f} at step {result.best_step}")
     facts.add_row("steps", f"{result.steps} in {duration(result.seconds)}, {reasons[result.stopped]}")
     facts.add_row("samples", str(result.samples_seen))
-    facts.add_row("adapter", Text(str(result.out), style="bold"))
-    terminal.show(facts, f"\ntry it: xpert chat --adapter {result.out}")
+    facts.add_row("adapter", Text(printable_name(result.out, 4096), style="bold"))
+    terminal.show(facts, f"\ntry it: xpert chat --adapter {printable_name(result.out, 4096)}")

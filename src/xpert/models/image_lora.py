@@ -1,4 +1,4 @@
-"""The LoRA of a U-Net as diffusers writes it: which tensors are A and B of which layer, and each layer's rank and scale.
+"""The LoRA of a U-Net as diffusers writes it: which tensors are A and B of which layer, and every layer's scale.
 
 Knows names, shapes and the metadata of one safetensors file.
 """

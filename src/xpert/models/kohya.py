@@ -1,7 +1,7 @@
 """LoRAs in one file, as kohya-ss writes them and civitai spreads them, become LoRAs of diffusers; nothing is lost.
 
 Such a file has down (r, in, ...), up (out, r, ...) and alpha of every layer, and adds alpha / r up down to its weights.
-Ranks and alphas may differ from layer to layer, and all of them are kept: diffusers reads them from the file's metadata.
+Ranks and alphas may differ from layer to layer, and all are kept: diffusers reads them from the file's metadata.
 Knows files; opens no pipeline.
 """
 
@@ -30,8 +30,16 @@ if TYPE_CHECKING:
 
 _KOHYA = re.compile(r"lora_(?P<part>unet|te\d?)_(?P<name>.+?)\.(?P<side>lora_down\.weight|lora_up\.weight|lora_mid\.weight|alpha)")  # noqa: E501  # fmt: skip
 _DOTTED = re.compile(r"(?P<part>unet|text_encoder(?:_2)?)\.(?P<name>.+?)\.(?P<side>lora_A\.weight|lora_B\.weight|lora\.down\.weight|lora\.up\.weight|alpha)")  # noqa: E501  # fmt: skip
-_SIDES = {"lora_down.weight": "down", "lora_up.weight": "up", "lora_mid.weight": "mid", "alpha": "alpha",
-          "lora_A.weight": "down", "lora_B.weight": "up", "lora.down.weight": "down", "lora.up.weight": "up"}  # fmt: skip
+_SIDES = {
+    "lora_down.weight": "down",
+    "lora_up.weight": "up",
+    "lora_mid.weight": "mid",
+    "lora_A.weight": "down",
+    "lora_B.weight": "up",
+    "lora.down.weight": "down",
+    "lora.up.weight": "up",
+    "alpha": "alpha",
+}
 _OTHER = {
     "hada_": "LoHa",
     "lokr_": "LoKr",
@@ -187,8 +195,8 @@ def _unread(file: Path, name: str) -> DamagedModelError:
     kind = next((kind for mark, kind in _OTHER.items() if mark in name), None)
     what = f"is {kind}" if kind else "is neither down, up nor alpha of a LoRA"
     return DamagedModelError(
-        f"{file}: tensor {printable(name, 200)!r} {what}; LoRA and LoCon are read: train one of those, or bring it to a "
-        "LoRA with the tools of LyCORIS"
+        f"{file}: tensor {printable(name, 200)!r} {what}; LoRA and LoCon are read: train one of those, or bring it to "
+        "a LoRA with the tools of LyCORIS"
     )
 
 

@@ -65,17 +65,15 @@ def shared_name(model: str | Path) -> str:
     return folder.name if cached is None else "/".join(part for part in cached.groups() if part)
 
 
-def local_digest(name: str) -> str | None:
-    """Digest of the model or pipeline folder of this name; None where there is none on this machine's own disks."""
-    if not name or name.startswith(("//", "\\\\")):  # a name of another machine: looking would connect to it
-        return None
-    folder = Path(name).expanduser()
+def is_local_model(name: str) -> bool:
+    """Whether a stranger's name is a model folder on this machine; looking connects to no other machine."""
+    if not name or "\0" in name or name.startswith(("//", "\\\\", "/net/")):
+        return False
     try:
-        if not folder.is_dir() or not (folder / "config.json").is_file():
-            return None
-        return model_digest(folder)
-    except (OSError, ValueError, RuntimeError, MissingModelError):
-        return None
+        folder = Path(name).expanduser()
+        return folder.is_dir() and (folder / "config.json").is_file()
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def file_digest(path: Path) -> str:
