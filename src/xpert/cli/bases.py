@@ -106,6 +106,6 @@ def agreed(adapter: Path, name: str, *, ask: bool) -> str:
         if typer.confirm("Use that base, from the hub where it is not here?", default=False, err=True):
             return name
     raise SettingsError(
-        f"adapter {printable_name(adapter)} says that it belongs to base {shown}, and only you choose what is opened or "
-        f"fetched: give --base {shown} if you trust it, or the base that you have"
+        f"adapter {printable_name(adapter)} says that it belongs to base {shown}, and only you choose what is opened "
+        f"or fetched: give --base {shown} if you trust it, or the base that you have"
     )

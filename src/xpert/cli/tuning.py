@@ -74,7 +74,10 @@ def tune(
 
         result = run(reference, train, held, out, settings, on_step=progress.step, device=device, fresh=fresh)
     start = from_pool or (str(start_from) if start_from else reference.model)
-    terminal.emit({"start": start, "settings": settings, **asdict(result)})
+    notes = _notes(reference.adapter, settings, tuning)
+    terminal.emit({"start": start, "settings": settings, **asdict(result), "notes": notes})
+    for note in notes:
+        terminal.note(note)
     _show(terminal, start, result)
 
 
@@ -125,7 +128,11 @@ def personalize(
             on_progress=progress.stage,
             on_step=progress.step,
         )
-    terminal.emit({**vars(done), "tuning": asdict(done.tuning), "settings": settings})
+        chosen = done.start if done.start in {record.name for record in opened.list()} else None
+        notes = _notes(None if chosen is None else opened.adapter_path(chosen), settings, tuning)
+    terminal.emit({**vars(done), "tuning": asdict(done.tuning), "settings": settings, "notes": notes})
+    for note in notes:
+        terminal.note(note)
     if not json:
         from xpert.reporting.bars import explanation_view, selection_view
         from xpert.reporting.wording import sum_of
@@ -138,6 +145,15 @@ def personalize(
         tried = ", ".join(f"{name} {loss:.3f}" for name, loss in done.losses.items())
         terminal.show("", f"loss on your validation samples: {tried}")
     _show(terminal, done.start or "the base", done.tuning)
+
+
+def _notes(adapter: Path | str | None, settings: TuningSettings, tuning: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a run did not take over from its start."""
+    from xpert.tuning.carrying import start_notes
+
+    if adapter is None:
+        return ()
+    return start_notes(Path(adapter), settings.dropout, [name for name, value in tuning.items() if value is not None])
 
 
 def tuning_settings(given: Mapping[str, Any]) -> TuningSettings:

@@ -25,7 +25,7 @@ from xpert.export.graphs import AdaptedLayer, Blueprint, evaluation_graph, gener
 from xpert.export.objective import BETAS, EPSILON
 from xpert.export.prompts import prompt_template, write_tokenizer
 from xpert.export.tape import OPSET
-from xpert.models.adapters import CARD, WEIGHTS
+from xpert.models.adapters import CARD, WEIGHTS, inspect_adapter
 from xpert.models.folders import check_free, whole_folder
 from xpert.models.headers import read_header
 from xpert.models.loading import LoadedModel
@@ -118,7 +118,7 @@ def export(reference: ModelReference, out: Path, settings: ExportSettings | None
     prompt = prompt_template(loaded.tokenizer, loaded.model.generation_config)
     with whole_folder(out) as fresh:
         written = write_base(loaded.model, architecture, length, of.int8, fresh / BASE)
-        adapter = _write_adapter(loaded, fresh)
+        adapter = _write_adapter(loaded, fresh, _dropout(reference))
         write_tokenizer(loaded.tokenizer, fresh, prompt)
         loaded.model.config.save_pretrained(fresh)
         _write_graphs(fresh, architecture, written.places, layers, adapter)
@@ -194,7 +194,12 @@ def _adapted_layers(model: Any) -> list[AdaptedLayer]:
     return found
 
 
-def _write_adapter(loaded: LoadedModel, folder: Path) -> AdapterFacts:
+def _dropout(reference: ModelReference) -> float:
+    """LoRA dropout that a given adapter was tuned with; 0 for a fresh one."""
+    return 0.0 if reference.adapter is None else inspect_adapter(Path(reference.adapter)).settings.dropout
+
+
+def _write_adapter(loaded: LoadedModel, folder: Path, dropout: float) -> AdapterFacts:
     """The starting adapter as a plain peft folder, and its matrices in the order of the file's bytes."""
     config = loaded.model.peft_config["default"]
     config.target_modules = sorted(config.target_modules)
@@ -214,6 +219,7 @@ def _write_adapter(loaded: LoadedModel, folder: Path) -> AdapterFacts:
         alpha=config.lora_alpha,
         target_modules=tuple(config.target_modules),
         parameters=tuple(parameters),
+        dropout_left_out=dropout,
     )
 
 

@@ -63,7 +63,7 @@ def write_lora(base: Path, unet: Any, folder: Path) -> None:
         "rank_pattern": dict(config.rank_pattern),
         "alpha_pattern": dict(config.alpha_pattern),
         "target_modules": sorted(config.target_modules),
-        "lora_dropout": 0.0,
+        "lora_dropout": float(config.lora_dropout),
         "bias": "none",
     }
     pipeline_class(base).save_lora_weights(
