@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from xpert.cli.bases import base_for
 from xpert.errors import SettingsError
 from xpert.models import known_bases
+from xpert.models.image_adapters import LORA_WEIGHTS
 from xpert.models.reference import ModelReference, model_digest, public_name, shared_name
 from xpert.testing.tiny import tiny_adapter, tiny_base
 from xpert.testing.tiny_pictures import Studio
@@ -89,6 +91,17 @@ def test_no_image_command_asks_for_a_strangers_pipeline(studio: Studio, run: Any
     ):
         done = run(*line)
         assert done.code == 2 and "--base evil/pipeline if you trust it" in done.document["error"]["message"], done.err
+
+
+@pytest.mark.usefixtures("unconnected")
+def test_a_base_in_the_metadata_of_a_lora_is_not_asked_for(studio: Studio, run: Any, tmp_path: Path) -> None:
+    tensors = load_file(studio.loras[0] / LORA_WEIGHTS)
+    stated = {"unet.r": 2, "unet.lora_alpha": 2, "unet.base_model_name_or_path": "evil/base", "unet.revision": "main"}
+    (tmp_path / "mine").mkdir()
+    save_file(tensors, tmp_path / "mine" / LORA_WEIGHTS, {"lora_adapter_metadata": json.dumps(stated)})
+    line = ("image", "tune", studio.pictures, "--from", tmp_path / "mine", "--base", studio.pipeline)
+    done = run(*line, "--max-steps", 1, "--batch-size", 1, "--out", tmp_path / "out", "--json")
+    assert done.code == 0, done.err
 
 
 @pytest.mark.usefixtures("unconnected")

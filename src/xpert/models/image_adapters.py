@@ -17,7 +17,7 @@ from typing import Any, Literal
 from xpert.errors import DamagedModelError, MismatchError, MissingModelError
 from xpert.models.adapters import CARD, card_digest, card_facts
 from xpert.models.headers import check_finite, read_header, strict_json
-from xpert.models.image_lora import lora_layers, scaled_layers, stated_settings
+from xpert.models.image_lora import lora_layers, peft_facts, scaled_layers, stated_settings
 from xpert.models.lora_settings import LoraSettings
 from xpert.models.magnitudes import check_magnitudes, read_magnitudes
 from xpert.models.pipelines import pipeline_digest
@@ -263,7 +263,7 @@ def attach_image_adapter(pipeline: Any, facts: ImageAdapterFacts) -> None:
 
     try:
         if facts.kind == "image-lora":
-            pipeline.load_lora_weights(str(facts.folder), weight_name=LORA_WEIGHTS, adapter_name="personal")
+            _load_lora(pipeline, facts)
         else:
             unet = UNet2DConditionModel.from_pretrained(
                 str(facts.folder), dtype=pipeline.unet.dtype, use_safetensors=True, local_files_only=True
@@ -275,3 +275,20 @@ def attach_image_adapter(pipeline: Any, facts: ImageAdapterFacts) -> None:
             f"image adapter {facts.folder} cannot be put on the pipeline ({type(error).__name__}: {reason}): save it "
             "again"
         ) from error
+
+
+def _load_lora(pipeline: Any, facts: ImageAdapterFacts) -> None:
+    """Load the matrices with ranks and alphas that were checked; nothing else that the file's metadata says counts."""
+    state, _, _ = pipeline.lora_state_dict(str(facts.folder), weight_name=LORA_WEIGHTS, return_lora_metadata=True)
+    ranks = {module: a[0] for module, (a, _) in lora_layers(facts.shapes, facts.weights).items()}
+    own = facts.settings
+    alphas = {module: float(rank) if own is None else own.alpha_of(module) for module, rank in ranks.items()}
+    stated = peft_facts(ranks, alphas, 0.0 if own is None else own.dropout)
+    pipeline.load_lora_into_unet(
+        state,
+        network_alphas=None,
+        unet=pipeline.unet,
+        adapter_name="personal",
+        metadata={f"unet.{key}": value for key, value in stated.items()},
+        _pipeline=pipeline,
+    )

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from xpert.errors import DamagedModelError
 from xpert.models.headers import read_metadata, strict_json
@@ -119,3 +121,21 @@ def scaled_layers(shapes: dict[str, Shape], settings: LoraSettings | None) -> It
         sides.setdefault(module, {})[side] = name
     for module, found in sides.items():
         yield module, found["A"], found["B"], 1.0 if settings is None else settings.scale_of(module)
+
+
+def peft_facts(ranks: Mapping[str, int], alphas: Mapping[str, float], dropout: float = 0.0) -> dict[str, Any]:
+    """The settings of peft for these ranks and alphas: the usual ones, and a pattern for every other layer."""
+    rank, alpha = _usual(ranks.values()), _usual(alphas.values())
+    return {
+        "r": rank,
+        "lora_alpha": alpha,
+        "rank_pattern": {name: value for name, value in ranks.items() if value != rank},
+        "alpha_pattern": {name: value for name, value in alphas.items() if value != alpha},
+        "target_modules": sorted(ranks),
+        "lora_dropout": dropout,
+        "bias": "none",
+    }
+
+
+def _usual(values: Iterable[Any]) -> Any:
+    return Counter(values).most_common(1)[0][0]

@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xpert.errors import DamagedModelError, MissingModelError
 from xpert.models.adapters import CARD
 from xpert.models.folders import whole_folder
 from xpert.models.headers import read_header
 from xpert.models.image_adapters import LORA_WEIGHTS
+from xpert.models.image_lora import peft_facts
 from xpert.models.kohya_names import layer_of
 from xpert.models.magnitudes import read_magnitudes
 from xpert.models.reference import file_digest
@@ -112,8 +113,8 @@ def convert_kohya(file: Path, out: Path, *, unet_only: bool = False) -> Path:
     layers = _read(file, unet_only)
     ranks = {name: layer.rank for name, layer in layers.items()}
     alphas = {name: layer.alpha for name, layer in layers.items()}
-    facts = _facts(ranks, alphas)
-    tensors = {}
+    facts = peft_facts(ranks, alphas)
+    tensors: dict[str, torch.Tensor] = {}
     for name, layer in layers.items():
         tensors |= {f"unet.{name}.lora_A.weight": layer.a, f"unet.{name}.lora_B.weight": layer.b}
     metadata = {"format": "pt", "lora_adapter_metadata": json.dumps({f"unet.{k}": v for k, v in facts.items()})}
@@ -121,24 +122,6 @@ def convert_kohya(file: Path, out: Path, *, unet_only: bool = False) -> Path:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, fresh / LORA_WEIGHTS, metadata)
         (fresh / CARD).write_text(_card(file_digest(file), unet_only), "utf-8")
     return out
-
-
-def _facts(ranks: Mapping[str, int], alphas: Mapping[str, float]) -> dict[str, Any]:
-    """The settings of peft for these layers: the usual rank and alpha, and a pattern for every other layer."""
-    rank, alpha = _usual(ranks.values()), _usual(alphas.values())
-    return {
-        "r": rank,
-        "lora_alpha": alpha,
-        "rank_pattern": {name: value for name, value in ranks.items() if value != rank},
-        "alpha_pattern": {name: value for name, value in alphas.items() if value != alpha},
-        "target_modules": sorted(ranks),
-        "lora_dropout": 0.0,
-        "bias": "none",
-    }
-
-
-def _usual(values: Iterable[Any]) -> Any:
-    return Counter(values).most_common(1)[0][0]
 
 
 def _read(file: Path, unet_only: bool) -> dict[str, _Layer]:

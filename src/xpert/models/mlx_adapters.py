@@ -69,7 +69,7 @@ def convert_mlx(folder: Path, out: Path) -> Path:
         "bias": "none",
         "inference_mode": True,
     }
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for name, (a, b) in layers.items():
         tensors |= {tensor_name(name, "A", table=False): a, tensor_name(name, "B", table=False): b}
     with whole_folder(out) as fresh:
@@ -91,13 +91,17 @@ def _numbers(stated: dict[str, Any], folder: Path) -> tuple[float, float]:
     if not isinstance(parameters, dict):
         raise DamagedModelError(f"{folder / CONFIG}: lora_parameters is {short(parameters)}; it must hold the scale")
     scale, dropout = parameters.get("scale"), parameters.get("dropout", 0.0)
-    sound = [type(value) in (int, float) and math.isfinite(value) for value in (scale, dropout)]
-    if not all(sound) or not 0 <= dropout < 1:
+    if not _is_number(scale) or not _is_number(dropout) or not 0 <= dropout < 1:
         raise DamagedModelError(
             f"{folder / CONFIG}: scale {short(scale)} and dropout {short(dropout)} must be finite numbers, dropout "
             "from 0 to below 1"
         )
-    return float(str(scale)), float(dropout)
+    return float(scale or 0), float(dropout)
+
+
+def _is_number(value: Any) -> bool:
+    """A finite number; no truth value, and no whole number that no float can hold."""
+    return type(value) in (int, float) and abs(value) < 2**31 and math.isfinite(value)
 
 
 def _layers(file: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

@@ -68,7 +68,7 @@ def write_lora(base: Path, unet: Any, folder: Path) -> None:
     }
     pipeline_class(base).save_lora_weights(
         str(folder),
-        unet_lora_layers=get_peft_model_state_dict(unet, adapter_name=name),
+        unet_lora_layers=get_peft_model_state_dict(unet, adapter_name=name, save_embedding_layers=False),
         weight_name=LORA_WEIGHTS,
         unet_lora_adapter_metadata=facts,
     )
