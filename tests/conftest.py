@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +18,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """One family each is enough for every day: Python's runtime is held to PyTorch for all of them anyway."""
     parser.addoption("--all-families", action="store_true", help="Node.js and the browser train every family")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What XPerT remembers of bases and pictures lies in the tests' own room, not in a person's."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "XPERT_CACHE" not in os.environ:
+            patch.setenv("XPERT_CACHE", str(tmp_path_factory.mktemp("xpert-cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

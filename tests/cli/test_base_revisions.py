@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from xpert.cli.bases import merge_base_for
 from xpert.cli.chat import _named
 from xpert.cli.image_sources import start_reference
 from xpert.cli.merge_plans import Family, given_plan
-from xpert.cli.sources import base_folder, base_of, is_merge_parent, merge_base_under
+from xpert.cli.sources import base_folder, base_of, is_merge_parent
 from xpert.cli.tuning import _reference
 from xpert.device import merging
 from xpert.explainer import PictureExplainer
@@ -44,7 +45,7 @@ def test_merging_and_adding_resolve_that_revision(pool: Path, world: Any, monkey
         asked.append((model, revision))
         return Path(world.base)
 
-    assert given_plan(["calm=1"], pool, Family(is_merge_parent, merge_base_under, resolve), None).base == "some/base"
+    assert given_plan(["calm=1"], pool, Family(is_merge_parent, merge_base_for, resolve), None).base == "some/base"
     monkeypatch.setattr("xpert.models.reference.resolve_folder", resolve)
     base_folder(ModelReference("some/base", revision="v2"), world.adapters[0])
     monkeypatch.setattr(merging, "resolve_pipeline", resolve)

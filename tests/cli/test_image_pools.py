@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from xpert.cli.app import main
+from xpert.cli.bases import image_base_for
 from xpert.cli.image_merging import named_image_models
 from xpert.cli.image_pools import PictureOptions, of_pictures, picture_setup
-from xpert.cli.image_sources import image_base_under, start_reference
+from xpert.cli.image_sources import carded_base, start_reference
 from xpert.embedded import EMBEDDED_IMAGE_POOL
 from xpert.errors import DataError, SettingsError
 from xpert.pool import open_pool
@@ -58,9 +59,11 @@ def test_the_base_is_that_of_the_card_the_pool_or_the_package(pool: Path, studio
     (mine / "README.md").unlink(missing_ok=True)
     assert start_reference(None, mine, None, pool).model == str(studio.pipeline)
     card(mine, "base_model: some/base-1.5")
-    assert image_base_under(mine) == start_reference(None, mine, None, pool).model == "some/base-1.5"
+    assert carded_base(mine) == "some/base-1.5"
+    with pytest.raises(SettingsError, match=r"give --base some/base-1\.5 if you trust it"):
+        start_reference(None, mine, None, pool)  # a stranger's card chooses nothing
     card(mine, f"base_model: pipeline\nxpert:\n  base_sha256: {'a' * 64}")
-    assert image_base_under(mine) is None
+    assert image_base_for(mine, None) is None
     assert start_reference(None, mine, None, pool).model == str(studio.pipeline)
     with pytest.raises(SettingsError, match="holds no LoRA"):
         start_reference(None, tmp_path, None, None)

@@ -199,6 +199,6 @@ def test_a_sum_that_overflows_is_refused_and_leaves_nothing(studio: Studio, tmp_
     huge.mkdir()
     tensors = {k: v * 0 + 3e38 for k, v in load_file(studio.loras[0] / LORA_WEIGHTS).items()}
     save_file(tensors, huge / LORA_WEIGHTS)
-    with pytest.raises(ModelError, match="sum of huge is not finite"):
+    with pytest.raises(ModelError, match=r"holds a number of size 3e\+38, at most 10000"):
         merge_image_adapters({"huge": (huge, 10.0)}, studio.pipeline, tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["base", "far", "fits", "huge"]

@@ -256,14 +256,42 @@ class TestNumbers:
             inspect_adapter(adapter)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-    def test_largest_and_smallest_are_finite(self, adapter: Path, dtype: torch.dtype) -> None:
+    def test_large_and_small_ones_of_real_adapters_are_read(self, adapter: Path, dtype: torch.dtype) -> None:
         def stretch(tensors: dict[str, torch.Tensor]) -> None:
             for name in tensors:
                 tensors[name] = tensors[name].to(dtype)
-            tensors[Q0][0, :3] = torch.tensor([torch.finfo(dtype).max, torch.finfo(dtype).min, -0.0], dtype=dtype)
+            tensors[Q0][0, :3] = torch.tensor([100, -100, -0.0], dtype=dtype)
+            tensors[Q0][1, 0] = torch.finfo(dtype).tiny
 
         change_tensors(adapter, stretch)
         assert inspect_adapter(adapter).rank == 4
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+    def test_largest_of_a_format_is_absurd(self, adapter: Path, dtype: torch.dtype) -> None:
+        def stretch(tensors: dict[str, torch.Tensor]) -> None:
+            for name in tensors:
+                tensors[name] = tensors[name].to(dtype)
+            tensors[Q0][0, 0] = torch.finfo(dtype).max
+
+        change_tensors(adapter, stretch)
+        with pytest.raises(DamagedModelError, match=r"holds a number of size \S+, at most 10000 is read"):
+            inspect_adapter(adapter)
+
+    @pytest.mark.parametrize("value", [1e30, -1e30, 20_000.0])
+    def test_finite_and_absurd(self, adapter: Path, value: float) -> None:
+        change_tensors(adapter, lambda tensors: tensors[Q0].view(-1)[5:6].fill_(value))
+        with pytest.raises(DamagedModelError, match=rf"layers\.0.*q_proj.*size {abs(value):.3g}".replace("+", r"\+")):
+            inspect_adapter(adapter)
+
+    def test_a_product_that_no_model_survives(self, adapter: Path) -> None:
+        change_tensors(adapter, lambda tensors: [tensor.fill_(30) for tensor in tensors.values()])
+        with pytest.raises(DamagedModelError, match=r"would change by up to \S+ .*at most 10000 is read"):
+            inspect_adapter(adapter)
+
+    def test_an_alpha_that_no_model_survives(self, adapter: Path) -> None:
+        configure(adapter, lora_alpha=2**30)
+        with pytest.raises(DamagedModelError, match=r"s = 2\.68435e\+08"):
+            inspect_adapter(adapter)
 
 
 class TestConfiguration:

@@ -10,10 +10,23 @@ from typing import Annotated, Any
 
 import typer
 
-from xpert.cli import chat, demo, doctor, explain, image, merging, phone, pool, pool_restoring, select, tuning
+from xpert.cli import (
+    chat,
+    converting,
+    demo,
+    doctor,
+    explain,
+    image,
+    merging,
+    phone,
+    pool,
+    pool_restoring,
+    select,
+    tuning,
+)
 from xpert.cli.resuming import Interrupted
 from xpert.errors import XpertError, extra_install
-from xpert.printing import printable
+from xpert.printing import escaped_json, printable_name
 
 EPILOG = (
     "Exit codes: 0 done, 1 unexpected or failed check, 2 usage or settings, 3 data, 4 model, 5 space, 6 pool, "
@@ -58,6 +71,7 @@ app.command(rich_help_panel=_PERSON)(merging.merge)
 app.command(rich_help_panel=_PERSON)(tuning.personalize)
 app.command(rich_help_panel=_PERSON)(tuning.tune)
 app.command(rich_help_panel=_PERSON)(chat.chat)
+app.command(rich_help_panel=_PERSON)(converting.convert)
 app.add_typer(image.app, name="image", rich_help_panel=_PERSON)
 app.command(rich_help_panel=_PHONES)(phone.export)
 app.add_typer(phone.app, name="phone", rich_help_panel=_PHONES)
@@ -118,18 +132,20 @@ def _failed(error: BaseException, *, as_json: bool) -> int:
 
         traceback.print_exception(error)
     if as_json:
-        print(json.dumps({"error": {"kind": kind, "message": text}}, ensure_ascii=False), flush=True)
-    from rich.console import Console
+        document = json.dumps({"error": {"kind": kind, "message": text}}, ensure_ascii=False)
+        print(escaped_json(document), flush=True)
     from rich.text import Text
 
+    from xpert.cli.consoles import HarmlessConsole
+
     style = "bold red" if code != 130 else "bold"
-    Console(stderr=True, highlight=False).print(Text.assemble((f"{label}: ", style), text), soft_wrap=True)
+    HarmlessConsole(stderr=True, highlight=False).print(Text.assemble((f"{label}: ", style), text), soft_wrap=True)
     return code
 
 
 def _described(error: BaseException) -> tuple[str, str, str, int]:
     """Kind, label, one line of text, exit code."""
-    text = printable(" ".join(str(error).split()), _MOST_TEXT)
+    text = printable_name(error, _MOST_TEXT)
     match error:
         case KeyboardInterrupt() | Interrupted():
             return "Interrupted", "interrupted", text or "stopped before the end; run the same command again", 130
@@ -150,7 +166,7 @@ def _described(error: BaseException) -> tuple[str, str, str, int]:
 
 def _usage(error: Any) -> str:
     """What is wrong with the command line, and where its help is."""
-    said = " ".join(str(error.format_message()).split()).rstrip(".")
+    said = printable_name(error.format_message(), _MOST_TEXT).rstrip(".")
     context = getattr(error, "ctx", None)
     return f"{said}: see `{context.command_path if context is not None else 'xpert'} --help`"
 

@@ -46,7 +46,7 @@ def chat(
     from xpert.cli.terminal import Terminal
 
     terminal = Terminal(json, quiet)
-    name, folder, reference = _named(adapter, from_pool, pool, base)
+    name, folder, reference = _named(adapter, from_pool, pool, base, ask=not json)
     live = not prompt and not json and sys.stdin.isatty()
     asked = _typed() if live else iter(prompt or _lines())
     with _both(terminal, reference, folder, device) as loaded:
@@ -60,10 +60,11 @@ def chat(
 
 
 def _named(
-    adapter: Path | None, from_pool: str | None, pool: Path | None, base: str | None
+    adapter: Path | None, from_pool: str | None, pool: Path | None, base: str | None, *, ask: bool = True
 ) -> tuple[str, Path, ModelReference]:
     """Name for people, adapter folder and base."""
-    from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_of, base_under, reading
+    from xpert.cli.bases import base_for
+    from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_of, reading
     from xpert.errors import SettingsError
     from xpert.models.reference import ModelReference
 
@@ -71,7 +72,7 @@ def _named(
         raise SettingsError("a personalized model is needed: give either --adapter FOLDER or --from-pool NAME")
     if adapter is not None:
         folder = adapter_folder(adapter)
-        return folder.name, folder, ModelReference(base or base_under(folder))
+        return folder.name, folder, base_for(folder, base, pool, ask=ask)
     assert from_pool is not None
     with reading(pool) as opened:
         named = base_of(opened, from_pool) if base is None else ModelReference(base)
@@ -127,8 +128,10 @@ def _show(terminal: Terminal, prompt: str, name: str, plain: str, own: str) -> N
     from rich.table import Table
     from rich.text import Text
 
+    from xpert.printing import printable_name
+
     table = Table(box=None, expand=True, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
     table.add_column("base", ratio=1, overflow="fold")
-    table.add_column(Text(name), ratio=1, overflow="fold")
+    table.add_column(Text(printable_name(name)), ratio=1, overflow="fold")
     table.add_row(Text(plain), Text(own))
     terminal.show(Text(prompt, style="bold"), table, "")

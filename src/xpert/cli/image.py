@@ -57,7 +57,7 @@ def tune(
     from xpert.cli.terminal import Terminal
 
     terminal, settings, out = Terminal(json, quiet), diffusion_settings(diffusion), free_folder(out)
-    reference = start_reference(base, start_from, from_pool, pool)
+    reference = start_reference(base, start_from, from_pool, pool, ask=not json)
     with resumable(out), terminal.progress(pictures=True) as progress:
         from xpert.data.pictures import open_pictures
         from xpert.tuning.diffusion import tune_diffusion

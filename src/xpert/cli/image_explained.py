@@ -61,9 +61,10 @@ def explained(
         SettingsError: it is no model, no name in the pool and no pictures, or options do not go together.
         PoolError: no such pool, or no such model in it.
     """
+    from xpert.cli.converting import opened_adapter
     from xpert.models.image_adapters import is_image_adapter
 
-    folder = Path(target).expanduser()
+    folder = opened_adapter(Path(target))
     if alone.base is not None:
         if not is_image_adapter(folder):
             raise SettingsError(f"{target} is no LoRA, U-Net or pipeline folder: with --base a model is explained")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xpert.cli.image_sources import PersonOptions, image_base_under, image_pool, person_pictures
+from xpert.cli.bases import image_base_for
+from xpert.cli.image_sources import PersonOptions, image_pool, person_pictures
 from xpert.cli.merge_plans import Family, MergePlan, given_plan, pool_base
 from xpert.cli.sources import Progress, reading
 from xpert.errors import SettingsError
@@ -20,7 +21,7 @@ def named_image_models(parents: Sequence[str], pool: Path | None, base: str | No
     from xpert.models.image_adapters import is_image_adapter
     from xpert.models.pipelines import resolve_pipeline
 
-    family = Family(is_image_adapter, image_base_under, resolve_pipeline)
+    family = Family(is_image_adapter, lambda folder: image_base_for(folder, None), resolve_pipeline)
     return given_plan(parents, image_pool(pool), family, base, pool_given=pool is not None)
 
 

@@ -72,21 +72,10 @@ def image_pool(pool: Path | None) -> Path:
     return EMBEDDED_IMAGE_POOL if pool is None else pool.expanduser()
 
 
-def image_base_under(adapter: Path) -> str | None:
-    """The pipeline that an adapter's card says it was tuned on: the package's by its digest, else the hub name there.
-
-    None where it gives no hub name.
-
-    Raises:
-        MissingModelError, DamagedModelError: the adapter cannot be read.
-    """
+def carded_base(adapter: Path) -> str | None:
+    """The hub name that an adapter's card gives as its base, whoever wrote it; None where it gives none."""
     from xpert.models.adapters import CARD
-    from xpert.models.image_adapters import inspect_image_adapter
-    from xpert.models.pipelines import pipeline_digest
 
-    stated, packaged = inspect_image_adapter(adapter).base_digest, EMBEDDED_PIPELINES[PACKAGED_PIPELINE]
-    if stated is not None and packaged.is_dir() and pipeline_digest(packaged) == stated:
-        return PACKAGED_PIPELINE
     card = adapter / CARD
     if not card.is_file():
         return None
@@ -96,14 +85,15 @@ def image_base_under(adapter: Path) -> str | None:
 
 
 def start_reference(
-    base: str | None, start_from: Path | None, from_pool: str | None, pool: Path | None
+    base: str | None, start_from: Path | None, from_pool: str | None, pool: Path | None, *, ask: bool = True
 ) -> ModelReference:
     """The pipeline and the adapter that the options name.
 
-    The pipeline is the given one, else that of the adapter's card, of the pool, of the package.
+    The pipeline is the given one, else the one that the adapter's card has by its digest, the pool's, one that the
+    card names and the person agreed to, the package's.
 
     Raises:
-        SettingsError: two starts, or a start that is no adapter folder.
+        SettingsError: two starts, a start that is no adapter folder, or one that names a base that nobody chose.
         PoolError: no such pool, or no such model in it.
     """
     from xpert.models.reference import ModelReference
@@ -115,14 +105,16 @@ def start_reference(
         with reading(image_pool(pool)) as opened:
             named = base_of(opened, from_pool) if base is None else ModelReference(base)
             return replace(named or packaged, adapter=str(opened.adapter_path(from_pool)))
-    adapter = None
+    named, adapter = None if base is None else ModelReference(base), None
     if start_from is not None:
+        from xpert.cli.bases import image_base_for
+
         folder = image_adapter_folder(start_from)
-        base, adapter = base or image_base_under(folder), str(folder)
-    if base is None and pool is not None:
+        named, adapter = image_base_for(folder, base, pool, ask=ask), str(folder)
+    if named is None and pool is not None:
         with reading(image_pool(pool)) as opened:
-            return replace(base_of(opened) or packaged, adapter=adapter)
-    return ModelReference(base or PACKAGED_PIPELINE, adapter)
+            named = base_of(opened)
+    return replace(named or packaged, adapter=adapter)
 
 
 def image_adapter_folder(folder: Path) -> Path:
@@ -131,9 +123,10 @@ def image_adapter_folder(folder: Path) -> Path:
     Raises:
         SettingsError: it is none.
     """
+    from xpert.cli.converting import opened_adapter
     from xpert.models.image_adapters import is_image_adapter
 
-    folder = folder.expanduser()
+    folder = opened_adapter(folder)
     if not is_image_adapter(folder):
         raise SettingsError(f"{folder} holds no LoRA, U-Net or pipeline: give a folder that diffusers wrote")
     return folder

@@ -15,6 +15,7 @@ from xpert.errors import PoolError, SettingsError
 
 if TYPE_CHECKING:
     from xpert.explainer import Explainer
+    from xpert.models.reference import ModelReference
     from xpert.pool import Pool
     from xpert.records import Combination, Explanation, Sample
     from xpert.space.basis import Space
@@ -28,12 +29,12 @@ class Family:
 
     Args:
         is_model: whether a folder holds one.
-        base_under: the base that such a folder says it belongs to, None where it does not say.
+        base_under: the base that such a folder is found to belong to, None where nothing says.
         resolve: name and revision of a base -> its folder.
     """
 
     is_model: Callable[[Path], bool]
-    base_under: Callable[[Path], str | None]
+    base_under: Callable[[Path], ModelReference | None]
     resolve: Callable[[str, str | None], Path]
 
 
@@ -188,9 +189,9 @@ def given_plan(
         known = {record.name for record in opened.list()}
         folders = {name: _parent(name, opened, known, family) for name in weights}
         from_pool = [name for name in weights if name in known]
-        if base is None and not from_pool and not pool_given:
-            base = next((named for folder in folders.values() if (named := family.base_under(folder))), None)
         reference = None if base is None else ModelReference(base)
+        if reference is None and not from_pool and not pool_given:
+            reference = next((named for folder in folders.values() if (named := family.base_under(folder))), None)
         if reference is None and (from_pool or pool_given):
             reference = base_of(opened, *from_pool[:1])
     if reference is None:
@@ -271,7 +272,9 @@ def pool_base(opened: Pool, place: Path) -> str:
 
 def _parent(name: str, opened: Pool, known: set[str], family: Family) -> Path:
     """The folder of a named parent."""
-    folder = Path(name).expanduser()
+    from xpert.cli.converting import opened_adapter
+
+    folder = opened_adapter(Path(name))
     if not family.is_model(folder):
         return opened.adapter_path(name)
     if name in known:

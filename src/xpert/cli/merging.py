@@ -201,8 +201,9 @@ def _given(
     on_progress: Progress,
 ) -> MergeReport:
     """Merge with given weights; explained where the pool is for the same base and has a space."""
+    from xpert.cli.bases import merge_base_for
     from xpert.cli.merge_plans import Family, given_plan
-    from xpert.cli.sources import is_merge_parent, merge_base_under, pool_folder, reading, refuse_image_pool
+    from xpert.cli.sources import is_merge_parent, pool_folder, reading, refuse_image_pool
     from xpert.device.merging import MergeReport, explain_given
     from xpert.merging.merge import merge_models
     from xpert.models.reference import model_digest, resolve_folder
@@ -213,7 +214,7 @@ def _given(
 
     place = pool_folder(pool)
     refuse_image_pool(place)
-    family = Family(is_merge_parent, merge_base_under, resolve_folder)
+    family = Family(is_merge_parent, merge_base_for, resolve_folder)
     plan = given_plan(parents, place, family, base, pool_given=pool is not None)
     ours = (current(place) / SPACE_FILE).is_file() and load_space(current(place) / SPACE_FILE).base == model_digest(
         plan.folder

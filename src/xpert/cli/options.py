@@ -120,6 +120,7 @@ TUNING: Group = {
         ("gradient_checkpointing", None, bool | None, "", "Less memory, more time."),
         ("rank", None, int | None, "8", "LoRA rank, where the start is the base."),
         ("alpha", None, float | None, "16", "LoRA alpha, where the start is the base."),
+        ("dropout", None, float | None, "0", "LoRA dropout while training."),
         ("evaluate_every", None, int | None, "10", "Steps between two evaluations."),
         ("patience", None, int | None, "5", "Stop after so many evaluations without improvement; 0: never."),
         (

@@ -21,7 +21,7 @@ RuntimeOption = Annotated[
 ]
 Threads = Annotated[int, typer.Option("--threads", min=0, metavar="N", help="Threads of onnx; 0: one a core.")]
 Exported = Annotated[Path, typer.Argument(metavar="EXPORT", help="Folder that `xpert export` wrote.")]
-_NOT_ON_DEVICES = ("rank", "alpha", "dtype")
+_NOT_ON_DEVICES = ("rank", "alpha", "dropout", "dtype")
 _TUNING = {name: option for name, option in TUNING.items() if name not in _NOT_ON_DEVICES}
 
 app = typer.Typer(help="Train and answer from an exported folder, without torch.", no_args_is_help=True)
@@ -46,22 +46,30 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Convert a base model with LoRA to a folder that ONNX Runtime trains, without torch: in Python or in a browser."""
-    from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_under, free_folder
+    from dataclasses import replace
+
+    from xpert.cli.bases import base_for
+    from xpert.cli.sources import PACKAGED_BASE, adapter_folder, free_folder
     from xpert.cli.terminal import Terminal
+    from xpert.models.reference import ModelReference
 
     terminal, out = Terminal(json, quiet), free_folder(out)
     folder = None if adapter is None else adapter_folder(adapter)
-    model = base or (PACKAGED_BASE if folder is None else base_under(folder))
+    named = ModelReference(base or PACKAGED_BASE) if folder is None else base_for(folder, base, ask=not json)
+    reference = replace(named, adapter=None if folder is None else str(folder))
     with terminal.progress() as progress:
         progress.stage("exporting", 0, 1)
         from xpert.export import ExportSettings
         from xpert.export import export as run
-        from xpert.models.reference import ModelReference
+        from xpert.tuning.carrying import device_notes
 
         settings = ExportSettings(rank=rank, alpha=alpha, seed=seed, max_length_tokens=max_length_tokens, int8=int8)
-        manifest = run(ModelReference(model, None if folder is None else str(folder)), out, settings)
+        manifest = run(reference, out, settings)
         progress.stage("exporting", 1, 1)
-    terminal.emit({"out": str(out), "manifest": manifest})
+    notes = device_notes(manifest.adapter.dropout_left_out)
+    terminal.emit({"out": str(out), "manifest": manifest, "notes": notes})
+    for note in notes:
+        terminal.note(note)
     if not json:
         from rich.text import Text
 
@@ -136,7 +144,10 @@ def train(
             on_step=progress.step,
             fresh=fresh,
         )
-    terminal.emit({"settings": settings, **asdict(result)})
+    notes = _dropout_notes(exported, adapter)
+    terminal.emit({"settings": settings, **asdict(result), "notes": notes})
+    for note in notes:
+        terminal.note(note)
     if not json:
         _show(terminal, result)
 
@@ -228,6 +239,17 @@ def serve(
             server.serve_forever()
         except KeyboardInterrupt:
             terminal.show("ended")
+
+
+def _dropout_notes(exported: Path, adapter: Path | None) -> tuple[str, ...]:
+    """What a device does not train as the start was tuned."""
+    from xpert.models.adapters import inspect_adapter
+    from xpert.runtime.manifest import read_manifest
+    from xpert.tuning.carrying import device_notes
+
+    if adapter is not None:
+        return device_notes(inspect_adapter(adapter).settings.dropout)
+    return device_notes(read_manifest(exported, verify=False).adapter.dropout_left_out)
 
 
 def _facts(manifest: Manifest, last: Any) -> Any:

@@ -9,6 +9,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
+from xpert.printing import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
@@ -42,9 +44,10 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if not self._silent and sys.stderr.isatty():
-            from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bars
+
+            from xpert.cli.consoles import HarmlessConsole
 
             self._bars = Bars(
                 SpinnerColumn(),
@@ -53,7 +56,7 @@ class Progress:
                 MofNCompleteColumn(),
                 TimeRemainingColumn(compact=True),
                 TextColumn("{task.fields[news]}", style="dim", markup=False),
-                console=Console(stderr=True),
+                console=HarmlessConsole(stderr=True),
                 transient=True,
             )
             self._bars.start()
@@ -106,4 +109,4 @@ class Progress:
             return
         self._said[name] = self._said.get(name, 0) + 1
         if total is None or self._said[name] <= _LINES:
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)

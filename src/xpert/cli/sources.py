@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Kind = Literal["adapter", "person", "pool"]
 Progress = Callable[[str, int, int], None]
 _ADAPTER_MARK = "adapter_config.json"
+_MOST_NAME = 200  # bytes: disks take 255, and what is unfinished has a longer name
 PACKAGED_BASE = "xpert/base"
 
 
@@ -79,9 +80,12 @@ def adapter_folder(folder: Path) -> Path:
     Raises:
         SettingsError: it is none.
     """
+    from xpert.cli.converting import opened_adapter
+    from xpert.models.foreign_adapters import refuse_foreign
     from xpert.models.image_adapters import is_image_adapter
 
-    folder = folder.expanduser()
+    folder = opened_adapter(folder)
+    refuse_foreign(folder)
     if not (folder / _ADAPTER_MARK).is_file() and not is_image_adapter(folder):
         raise SettingsError(
             f"{folder} is no adapter folder, it holds no {_ADAPTER_MARK} and no LoRA or U-Net of a pipeline: give one "
@@ -114,6 +118,8 @@ def kind_of(target: str, pool: Path | None, columns: Mapping[str, Any]) -> Kind:
     from xpert.models.image_adapters import is_image_adapter
 
     path = Path(target).expanduser()
+    if path.suffix == ".safetensors" and path.is_file():
+        raise SettingsError(f"{target} is a model in one file: a LoRA of images is for `xpert image explain {target}`")
     if is_image_adapter(path) and columns["format"] == "auto":
         raise SettingsError(f"{target} personalizes an image model: use `xpert image explain {target}`")
     whole = (path / "config.json").is_file() and any(path.glob("*.safetensors"))
@@ -152,21 +158,6 @@ def lasting_name(model: str) -> str:
     folder = Path(model).expanduser()
     packaged = {*EMBEDDED_MODELS, *EMBEDDED_PIPELINES, *EMBEDDED_CLIPS}
     return str(folder.resolve()) if model not in packaged and folder.is_dir() else model
-
-
-def base_under(adapter: Path) -> str:
-    """The base that an adapter says it belongs to: that of the package by its digest, else the one it names.
-
-    Raises:
-        MissingModelError, DamagedModelError: the adapter cannot be read.
-    """
-    from xpert.models.adapters import inspect_adapter
-    from xpert.models.reference import model_digest
-
-    facts, packaged = inspect_adapter(adapter), EMBEDDED_MODELS[PACKAGED_BASE]
-    if facts.base_digest is not None and packaged.is_dir() and model_digest(packaged) == facts.base_digest:
-        return PACKAGED_BASE
-    return facts.base_name or PACKAGED_BASE
 
 
 def base_of(pool: Pool, name: str | None = None) -> ModelReference | None:
@@ -252,22 +243,6 @@ def is_merge_parent(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (_ADAPTER_MARK, "config.json"))
 
 
-def merge_base_under(folder: Path) -> str | None:
-    """The base that a model to be merged says it belongs to; None where a whole model does not say.
-
-    Raises:
-        MissingModelError, DamagedModelError: it cannot be read.
-    """
-    from xpert.models.reference import model_digest
-    from xpert.models.whole_models import inspect_whole_model, is_whole_model
-
-    if not is_whole_model(folder):
-        return base_under(folder)
-    packaged = EMBEDDED_MODELS[PACKAGED_BASE]
-    ours = packaged.is_dir() and inspect_whole_model(folder).base_digest == model_digest(packaged)
-    return PACKAGED_BASE if ours else None
-
-
 def free_folder(out: Path) -> Path:
     """A folder that is to be written, checked before the work.
 
@@ -277,6 +252,8 @@ def free_folder(out: Path) -> Path:
     from xpert.models.folders import check_free
 
     place = out.expanduser().resolve()
+    if len(os.fsencode(place.name)) > _MOST_NAME:
+        raise SettingsError(f"--out has a name of {len(place.name)} characters, which disks cut: give a shorter one")
     if place == Path.cwd() or place in Path.cwd().parents:
         raise SettingsError(f"--out {out} is the folder that this runs in, or one around it: name a new folder")
     check_free(place)

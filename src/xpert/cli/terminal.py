@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from xpert.printing import escaped_json, printable
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import RenderableType
@@ -38,9 +40,9 @@ class Terminal:
         """Print a result for people; with --json nothing."""
         if self.json:
             return
-        from rich.console import Console
+        from xpert.cli.consoles import HarmlessConsole
 
-        console = Console(highlight=False, markup=False)
+        console = HarmlessConsole(highlight=False, markup=False)
         for renderable in renderables:
             console.print(renderable, soft_wrap=isinstance(renderable, str))
 
@@ -48,12 +50,13 @@ class Terminal:
         """Print a result for programs; without --json nothing."""
         if self.json:
             whole = value if isinstance(value, Mapping) else value.model_dump(mode="json")
-            print(json.dumps(whole, ensure_ascii=False, indent=2, allow_nan=False, default=_plain), flush=True)
+            text = json.dumps(whole, ensure_ascii=False, indent=2, allow_nan=False, default=_plain)
+            print(escaped_json(text), flush=True)
 
     def note(self, text: str) -> None:
         """A remark on stderr; silent with --json and --quiet."""
         if not (self.json or self.quiet):
-            print(text, file=sys.stderr)
+            print(printable(text), file=sys.stderr)
 
     @contextmanager
     def progress(self, *, libraries: bool = True, pictures: bool = False) -> Iterator[Progress]:

@@ -65,7 +65,7 @@ def tune(
     from xpert.cli.terminal import Terminal
 
     settings, terminal, out = tuning_settings(tuning), Terminal(json, quiet), free_folder(out)
-    reference = _reference(base, start_from, from_pool, pool)
+    reference = _reference(base, start_from, from_pool, pool, ask=not json)
     own = _mixed(person_samples(data, columns), similarity, default_data, columns, settings.seed)
     held_apart = None if validation_data is None else person_samples(validation_data, columns)
     train, held = _parted(own, held_apart, validation, settings.seed)
@@ -74,7 +74,10 @@ def tune(
 
         result = run(reference, train, held, out, settings, on_step=progress.step, device=device, fresh=fresh)
     start = from_pool or (str(start_from) if start_from else reference.model)
-    terminal.emit({"start": start, "settings": settings, **asdict(result)})
+    notes = _notes(reference.adapter, settings, tuning)
+    terminal.emit({"start": start, "settings": settings, **asdict(result), "notes": notes})
+    for note in notes:
+        terminal.note(note)
     _show(terminal, start, result)
 
 
@@ -125,7 +128,11 @@ def personalize(
             on_progress=progress.stage,
             on_step=progress.step,
         )
-    terminal.emit({**vars(done), "tuning": asdict(done.tuning), "settings": settings})
+        chosen = done.start if done.start in {record.name for record in opened.list()} else None
+        notes = _notes(None if chosen is None else opened.adapter_path(chosen), settings, tuning)
+    terminal.emit({**vars(done), "tuning": asdict(done.tuning), "settings": settings, "notes": notes})
+    for note in notes:
+        terminal.note(note)
     if not json:
         from xpert.reporting.bars import explanation_view, selection_view
         from xpert.reporting.wording import sum_of
@@ -138,6 +145,15 @@ def personalize(
         tried = ", ".join(f"{name} {loss:.3f}" for name, loss in done.losses.items())
         terminal.show("", f"loss on your validation samples: {tried}")
     _show(terminal, done.start or "the base", done.tuning)
+
+
+def _notes(adapter: Path | str | None, settings: TuningSettings, tuning: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a run did not take over from its start."""
+    from xpert.tuning.carrying import start_notes
+
+    if adapter is None:
+        return ()
+    return start_notes(Path(adapter), settings.dropout, [name for name, value in tuning.items() if value is not None])
 
 
 def tuning_settings(given: Mapping[str, Any]) -> TuningSettings:
@@ -154,9 +170,12 @@ def tuning_settings(given: Mapping[str, Any]) -> TuningSettings:
     return TuningSettings(**values)
 
 
-def _reference(base: str | None, start_from: Path | None, from_pool: str | None, pool: Path | None) -> ModelReference:
+def _reference(
+    base: str | None, start_from: Path | None, from_pool: str | None, pool: Path | None, *, ask: bool = True
+) -> ModelReference:
     """The base and the adapter that the options name."""
-    from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_of, base_under, reading
+    from xpert.cli.bases import base_for
+    from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_of, reading
     from xpert.errors import SettingsError
     from xpert.models.reference import ModelReference
 
@@ -168,7 +187,7 @@ def _reference(base: str | None, start_from: Path | None, from_pool: str | None,
             return replace(named or ModelReference(PACKAGED_BASE), adapter=str(opened.adapter_path(from_pool)))
     if start_from is not None:
         folder = adapter_folder(start_from)
-        return ModelReference(base or base_under(folder), str(folder))
+        return replace(base_for(folder, base, pool, ask=ask), adapter=str(folder))
     return ModelReference(base or PACKAGED_BASE)
 
 
@@ -208,16 +227,17 @@ def _show(terminal: Terminal, start: str, result: TuningResult) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from xpert.printing import printable_name
     from xpert.reporting.wording import duration
 
     reasons = {"target": "target reached", "plateau": "no more improvement", "max_steps": "all steps taken"}
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    facts.add_row("start", Text(start))
+    facts.add_row("start", Text(printable_name(start)))
     if result.initial_loss is not None and result.best_loss is not None:
         facts.add_row("loss", f"{result.initial_loss:.3f} to {result.best_loss:.3f} at step {result.best_step}")
     facts.add_row("steps", f"{result.steps} in {duration(result.seconds)}, {reasons[result.stopped]}")
     facts.add_row("samples", str(result.samples_seen))
-    facts.add_row("adapter", Text(str(result.out), style="bold"))
-    terminal.show(facts, f"\ntry it: xpert chat --adapter {result.out}")
+    facts.add_row("adapter", Text(printable_name(result.out, 4096), style="bold"))
+    terminal.show(facts, f"\ntry it: xpert chat --adapter {printable_name(result.out, 4096)}")

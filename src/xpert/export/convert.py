@@ -24,11 +24,12 @@ from xpert.export.objective import BETAS, EPSILON
 from xpert.export.prompts import prompt_template, write_tokenizer
 from xpert.export.quantisation import loss_error
 from xpert.export.tape import OPSET
-from xpert.models.adapters import CARD, WEIGHTS
+from xpert.models.adapters import CARD, WEIGHTS, inspect_adapter
 from xpert.models.folders import check_free, whole_folder
 from xpert.models.headers import read_header
 from xpert.models.loading import LoadedModel
-from xpert.models.reference import ModelReference, file_digest, resolve_folder
+from xpert.models.reference import ModelReference, file_digest, resolve_folder, shared_name
+from xpert.models.sizes import check_sizes
 from xpert.runtime.golden import check_golden, make_golden
 from xpert.runtime.manifest import (
     ADAPTER,
@@ -116,11 +117,11 @@ def export(reference: ModelReference, out: Path, settings: ExportSettings | None
     prompt = prompt_template(loaded.tokenizer, loaded.model.generation_config)
     with whole_folder(out) as fresh:
         written = write_base(loaded.model, architecture, length, of.int8, fresh / BASE)
-        adapter = _write_adapter(loaded, reference, fresh)
+        adapter = _write_adapter(loaded, fresh, _dropout(reference))
         write_tokenizer(loaded.tokenizer, fresh, prompt)
         loaded.model.config.save_pretrained(fresh)
         _write_graphs(fresh, architecture, written.places, layers, adapter)
-        name = reference.model if not Path(reference.model).expanduser().is_dir() else loaded.folder.name
+        name = shared_name(reference.model)
         manifest = Manifest(
             format=FORMAT,
             opset=OPSET,
@@ -155,9 +156,10 @@ def _architecture(reference: ModelReference) -> Architecture:
     from transformers import AutoConfig
 
     folder = resolve_folder(reference.model, reference.revision)
+    check_sizes(folder)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # each class of configuration breaks in its own way
         raise ModelError(
             f"{folder}/{CONFIG} is of no model that transformers knows ({error}): give another base"
         ) from error
@@ -191,12 +193,15 @@ def _adapted_layers(model: Any) -> list[AdaptedLayer]:
     return found
 
 
-def _write_adapter(loaded: LoadedModel, reference: ModelReference, folder: Path) -> AdapterFacts:
+def _dropout(reference: ModelReference) -> float:
+    """LoRA dropout that a given adapter was tuned with; 0 for a fresh one."""
+    return 0.0 if reference.adapter is None else inspect_adapter(Path(reference.adapter)).settings.dropout
+
+
+def _write_adapter(loaded: LoadedModel, folder: Path, dropout: float) -> AdapterFacts:
     """The starting adapter as a plain peft folder, and its matrices in the order of the file's bytes."""
     config = loaded.model.peft_config["default"]
     config.target_modules = sorted(config.target_modules)
-    if Path(reference.model).expanduser().is_dir():
-        config.base_model_name_or_path = loaded.folder.name  # a whole path would name its owner
     loaded.model.save_pretrained(str(folder / ADAPTER), save_embedding_layers=False)
     (folder / ADAPTER / CARD).unlink(missing_ok=True)
     parameters, offset = [], 0
@@ -213,6 +218,7 @@ def _write_adapter(loaded: LoadedModel, reference: ModelReference, folder: Path)
         alpha=config.lora_alpha,
         target_modules=tuple(config.target_modules),
         parameters=tuple(parameters),
+        dropout_left_out=dropout,
     )
 
 

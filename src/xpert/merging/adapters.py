@@ -29,8 +29,9 @@ from xpert.models.adapters import (
 from xpert.models.cards import write_card
 from xpert.models.folders import check_free, whole_folder
 from xpert.models.generation import Progress
+from xpert.models.known_bases import remember_base
 from xpert.models.lora_settings import named
-from xpert.models.reference import folder_digest, model_digest, tokenizer_digest
+from xpert.models.reference import ModelReference, folder_digest, model_digest, shared_name, tokenizer_digest
 
 
 def merge_adapters(
@@ -57,8 +58,8 @@ def merge_adapters(
         mean: the mean over the models that agree, where the method elects signs.
         rank: largest rank of the result; None: the sum of the parents' ranks.
         seed: of what is dropped at random.
-        base_name: how people call the base; None: it is a folder. The card has that folder's last part, since paths
-            name their owners; adapter_config.json has all of it, as peft writes it.
+        base_name: how people call the base; None: it is a folder, and its last part is told, since paths name their
+            owners.
         on_progress: called with ("merging", done, total) where a layer takes time.
 
     Raises:
@@ -83,12 +84,13 @@ def merge_adapters(
         check_sum(name, tensor, facts)
     chosen = next(iter(lora.layers.values()))[0].shape[0]
     merged = Merged(out, "lora", chosen, weights, digests, recipe, error)
-    called = base_name or base_folder.resolve().name
+    called = base_name or shared_name(base_folder)
     stated = {"base_sha256": model_digest(base_folder), "tokenizer_sha256": tokenizer_digest(base_folder)}
     with whole_folder(out) as fresh:
         save_file(tensors, fresh / WEIGHTS, {"format": "pt"})
-        _write_config(fresh, chosen, lora.layers, layers, base_name or str(base_folder.resolve()))
+        _write_config(fresh, chosen, lora.layers, layers, called)
         write_card(fresh, merged_card(merged, called, stated), folder_digest(fresh, ADAPTER_FILES))
+    remember_base(ModelReference(str(base_folder)), stated["base_sha256"])
     return merged
 
 

@@ -33,9 +33,11 @@ from xpert.models.image_adapters import (
     check_image_fit,
     image_adapter_digest,
     inspect_image_adapter,
-    lora_key,
 )
+from xpert.models.image_lora import lora_key
+from xpert.models.known_bases import remember_base
 from xpert.models.pipelines import pipeline_digest
+from xpert.models.reference import ModelReference, shared_name
 
 
 def merge_image_adapters(
@@ -85,11 +87,12 @@ def merge_image_adapters(
     if whole and rank is not None:
         raise SettingsError(f"{whole[0]!r} is a whole U-Net, so the result has no rank: leave rank out")
     found = _Found(out, kind, facts, weights, digests, recipe)
-    called, base = base_name or base_folder.name, pipeline_digest(base_folder)
+    called, base = base_name or shared_name(base_folder), pipeline_digest(base_folder)
     write, merged = _unet(found, base_folder / "unet") if whole else _lora(found, rank, on_progress)
     with whole_folder(out) as fresh:
         write(fresh, on_progress)
         write_card(fresh, merged_card(merged, called, {"base_sha256": base}), image_adapter_digest(fresh))
+    remember_base(ModelReference(str(base_folder)), base)
     return merged
 
 
@@ -129,12 +132,15 @@ def _lora(found: _Found, rank: int | None, on_progress: Progress | None) -> tupl
 
 
 def read_image_lora(facts: ImageAdapterFacts) -> Lora:
-    """The matrices of an inspected LoRA.
+    """The matrices of an inspected LoRA; where layers have alphas of their own, each layer's scale within its B.
 
     Raises:
         MissingModelError, DamagedModelError: it changed since then, and cannot be read any more.
     """
-    return Lora(read_layers(facts.weights, lora_key), facts.scale)
+    layers = read_layers(facts.weights, lora_key)
+    if facts.settings is None or not (facts.settings.rank_pattern or facts.settings.alpha_pattern):
+        return Lora(layers, facts.scale)
+    return Lora({name: (a.float(), b.float() * facts.scale_of(name)) for name, (a, b) in layers.items()})
 
 
 def _unet(found: _Found, base: Path) -> tuple[_Writer, Merged]:

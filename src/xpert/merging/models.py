@@ -27,7 +27,8 @@ from xpert.models.cards import write_card
 from xpert.models.folders import check_free, whole_folder
 from xpert.models.generation import Progress
 from xpert.models.headers import strict_json
-from xpert.models.reference import TOKENIZER_FILES, model_digest, tokenizer_digest
+from xpert.models.known_bases import remember_base
+from xpert.models.reference import TOKENIZER_FILES, ModelReference, model_digest, shared_name, tokenizer_digest
 from xpert.models.whole_models import MODEL_CONFIG, check_whole_fit, inspect_whole_model, is_whole_model
 
 SHARD_BYTES = 5 * 10**9
@@ -80,12 +81,13 @@ def merge_whole_models(
     transposed = frozenset(name for name, layer in layers.items() if layer.transposed)
     sources = [SumParent(name, digest, weights[name], source, transposed) for name, (digest, source) in opened.items()]
     merged = Merged(out, "model", 0, weights, digests, recipe)
-    called = base_name or base_folder.resolve().name
+    called = base_name or shared_name(base_folder)
     stated = {"base_sha256": base.digest, "tokenizer_sha256": tokenizer_digest(base_folder)}
     with whole_folder(out) as fresh:
         write_shards(fresh, "model", origin.shapes, summed(origin, sources, recipe), shard_bytes, on_progress)
         _copy_settings(base_folder, fresh)
         write_card(fresh, merged_card(merged, called, stated), model_digest(fresh))
+    remember_base(ModelReference(str(base_folder)), base.digest)
     return merged
 
 

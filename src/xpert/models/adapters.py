@@ -22,10 +22,12 @@ from xpert.models.cards import card_digest as card_digest
 from xpert.models.cards import card_facts as card_facts
 from xpert.models.cards import check_card
 from xpert.models.cards import merged_parents as merged_parents
-from xpert.models.headers import check_finite, read_header
+from xpert.models.foreign_adapters import refuse_foreign
+from xpert.models.headers import read_header
 from xpert.models.lora_settings import LoraSettings, named, read_lora_settings
+from xpert.models.magnitudes import check_magnitudes, read_magnitudes
 from xpert.models.reference import folder_digest, model_digest, tokenizer_digest
-from xpert.models.token_tables import read_config
+from xpert.models.skeletons import skeleton
 from xpert.printing import printable
 
 CONFIG = "adapter_config.json"
@@ -87,6 +89,7 @@ def inspect_adapter(folder: Path) -> AdapterFacts:
 def _inspect(folder: Path) -> AdapterFacts:
     if not folder.is_dir():
         raise MissingModelError(f"no adapter folder {folder}: give the folder that peft's `save_pretrained` wrote")
+    refuse_foreign(folder)
     for name in ADAPTER_FILES:
         if not (folder / name).is_file():
             found = sorted(p.name for p in folder.glob("adapter_model.*"))
@@ -100,8 +103,9 @@ def _inspect(folder: Path) -> AdapterFacts:
     settings = read_lora_settings(folder / CONFIG)
     entries = read_header(folder / WEIGHTS)
     shapes = {entry.name: entry.shape for entry in entries}
-    _pairs(shapes, folder / WEIGHTS)
-    check_finite(folder / WEIGHTS, entries)
+    pairs = _pairs(shapes, folder / WEIGHTS)
+    named_pairs = ((layer, *pair.names(layer), settings.scale_of(layer)) for layer, pair in pairs.items())
+    check_magnitudes(folder / WEIGHTS, read_magnitudes(folder / WEIGHTS, entries), named_pairs)
     card = card_facts(folder / CARD)
     present = [folder / name for name in (*ADAPTER_FILES, CARD) if (folder / name).is_file()]
     return AdapterFacts(
@@ -125,6 +129,15 @@ class _Pair(NamedTuple):
     a: tuple[int, ...]
     b: tuple[int, ...]
     table: bool
+
+    def names(self, layer: str) -> tuple[str, str]:
+        """Names of A and B in the file, as peft writes them."""
+        return tensor_name(layer, "A", self.table), tensor_name(layer, "B", self.table)
+
+
+def tensor_name(layer: str, side: str, table: bool) -> str:
+    """Name of A or B of a layer in peft's file; that of an embedding table differs."""
+    return f"base_model.model.{layer}." + (f"lora_embedding_{side}" if table else f"lora_{side}.weight")
 
 
 def _pairs(shapes: Mapping[str, tuple[int, ...]], path: Path) -> dict[str, _Pair]:
@@ -184,20 +197,11 @@ def base_layers(folder: Path) -> dict[str, BaseLayer]:
 
 @lru_cache(maxsize=8)
 def _base_layers(folder: Path, digest: str) -> dict[str, BaseLayer]:
-    """The layers of a base built on torch's meta device; remembered by the base's digest."""
+    """The layers of a base; remembered by the base's digest."""
     import torch
-    from transformers import AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
 
-    try:
-        config = read_config(folder)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:
-        raise DamagedModelError(
-            f"no language model can be built from {folder}/config.json ({type(error).__name__}: {error}): "
-            "give the folder of a causal language model that transformers knows"
-        ) from error
+    model = skeleton(folder)
     owners = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
     layers = {}
     for name, module in model.named_modules():
@@ -260,6 +264,11 @@ def _differences(facts: AdapterFacts, layers: Mapping[str, BaseLayer]) -> list[s
         if layer is None or layer.table != pair.table:
             found.append(f"it has tensors for {module!r}, which is no such layer of the base")
             continue
+        if facts.settings.ties_layers and layer.tied:
+            found.append(
+                f"it adapts {module!r}, whose weight is another layer's as well, with ensure_weight_tying, so that "
+                "both change; only layers of their own are read"
+            )
         if not facts.settings.adapts(module):
             found.append(f"it has tensors for {module!r}, which its target_modules do not name")
         rank = facts.settings.rank_of(module)

@@ -12,6 +12,7 @@ from typing import Any
 from xpert.errors import DamagedModelError
 from xpert.models.headers import strict_json
 from xpert.models.lora_settings import read_capped
+from xpert.models.quantized import quantization, require_quantizer
 from xpert.models.whole_models import INDEX, ONE_FILE, weight_files
 from xpert.printing import printable
 
@@ -26,12 +27,14 @@ def check_base_files(folder: Path) -> None:
     """Refuse a folder in which more than one model lies, or one whose weights are no plain numbers.
 
     Raises:
-        DamagedModelError: an adapter, two sets of weights, files elsewhere, or quantised weights.
-        MissingModelError: a file is missing.
+        DamagedModelError: an adapter, two sets of weights, files elsewhere, or quantised weights without a word in the
+            configuration on how to read them.
+        MissingModelError: a file is missing, or the package that quantised weights are read with.
+        ModelError: quantised weights that nothing here reads.
     """
     refuse_adapter(folder)
-    config = strict_json(read_capped(folder / "config.json"), str(folder / "config.json"))
-    _refuse_quantised(folder, config)
+    strict_json(read_capped(folder / "config.json"), str(folder / "config.json"))
+    require_quantizer(folder)
     files = weight_files(folder)
     index = folder / INDEX
     if (folder / ONE_FILE).is_file() and index.is_file():
@@ -41,8 +44,9 @@ def check_base_files(folder: Path) -> None:
                 f"{folder} holds {ONE_FILE} and the shards of {INDEX}, which may be two models: remove the one that is "
                 "not meant"
             )
-    for file in files:
-        _refuse_types(file)
+    if quantization(folder) is None:  # else transformers reads them with the package that its configuration needs
+        for file in files:
+            _refuse_types(file)
 
 
 def refuse_adapter(folder: Path) -> None:
@@ -57,18 +61,6 @@ def refuse_adapter(folder: Path) -> None:
             f"{folder} holds a base and an adapter ({', '.join(printable(name, 60) for name in found)}): move the "
             "adapter's files to a folder of their own, and name that as the adapter"
         )
-
-
-def _refuse_quantised(folder: Path, config: Mapping[str, Any]) -> None:
-    text = config.get("text_config")
-    for part in (config, text if isinstance(text, dict) else {}):
-        how = part.get("quantization_config")
-        if how is not None:
-            kind = how.get("quant_method") if isinstance(how, dict) else how
-            raise DamagedModelError(
-                f"{folder} holds quantised weights (quantization_config of kind {printable(str(kind), 40)!r}), which "
-                "are neither tuned nor merged here: give the model in float32, float16 or bfloat16"
-            )
 
 
 def _refuse_types(file: Path) -> None:

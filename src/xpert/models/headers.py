@@ -12,11 +12,18 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from xpert.errors import DamagedModelError, MissingModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Bits = NDArray[np.unsignedinteger[Any]]
 
 HEADER_CAP_BYTES = 8 * 2**20
 """Largest header that is read: 80 000 tensors of a LoRA adapter need about as much."""
@@ -180,6 +187,16 @@ def _entry(name: str, spec: object, origin: int, path: Path) -> TensorEntry:
 def check_finite(path: Path, entries: tuple[TensorEntry, ...]) -> None:
     """Refuse NaN and infinite numbers; reads the tensors one by one, in pieces of 4 MiB.
 
+    Raises:
+        MissingModelError, DamagedModelError: as `finite_pieces`.
+    """
+    for _ in finite_pieces(path, entries):
+        pass
+
+
+def finite_pieces(path: Path, entries: tuple[TensorEntry, ...]) -> Iterator[tuple[TensorEntry, Bits]]:
+    """The bits of the tensors' numbers, in pieces of 4 MiB, each seen to hold no NaN and no infinite number.
+
     A number is NaN or infinite exactly when all bits of its exponent are set (IEEE 754).
 
     Raises:
@@ -200,10 +217,12 @@ def check_finite(path: Path, entries: tuple[TensorEntry, ...]) -> None:
                         raise DamagedModelError(f"{path} became shorter while it was read: try again")
                     left -= len(piece)
                     mask = np.array(bits, dtype=f"<u{width}")
-                    if bool(((np.frombuffer(piece, dtype=mask.dtype) & mask) == mask).any()):
+                    found = np.frombuffer(piece, dtype=mask.dtype)
+                    if bool(((found & mask) == mask).any()):
                         raise DamagedModelError(
                             f"{path}: tensor {entry.name!r} holds NaN or infinite numbers: its training diverged; "
                             "tune again with a smaller learning rate"
                         )
+                    yield entry, found
     except OSError as error:
         raise MissingModelError(f"{path} cannot be read ({error.strerror or error}): check path and rights") from error

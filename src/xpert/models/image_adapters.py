@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,16 +16,19 @@ from typing import Any, Literal
 
 from xpert.errors import DamagedModelError, MismatchError, MissingModelError
 from xpert.models.cards import CARD, card_digest, card_facts, check_card
-from xpert.models.headers import check_finite, read_header, read_metadata, strict_json
+from xpert.models.headers import check_finite, read_header, strict_json
+from xpert.models.image_lora import lora_layers, peft_facts, scaled_layers, stated_settings
+from xpert.models.lora_settings import LoraSettings
+from xpert.models.magnitudes import check_magnitudes, read_magnitudes
 from xpert.models.pipelines import pipeline_digest
 from xpert.models.reference import folder_digest
+from xpert.models.sizes import check_sizes, check_total
+from xpert.printing import printable
 
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"
 UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
 UNET_CONFIG = "config.json"
 ImageAdapterKind = Literal["image-lora", "unet"]
-
-_TENSOR = re.compile(r"unet\.(?P<module>.+)\.(?:lora_(?P<side>[AB])|lora\.(?P<old>down|up))\.weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,13 @@ class ImageAdapterFacts:
         files: names of the files that make it; its digest covers their names and contents, not the card.
         digest: SHA-256 over those.
         rank: largest LoRA rank; 0 for a whole U-Net.
-        scale: alpha / r of a LoRA, 1 for a U-Net.
+        scale: alpha / r of a LoRA's usual layers, 1 for a U-Net.
         target_modules: sorted last names of the adapted layers; empty for a U-Net.
         shapes: tensor name -> shape.
         size_bytes: bytes of the files and, where there is one, of the card.
         base_digest: `base_sha256` of the card, None where it has none.
         card: the card; beside the parts where the adapter is the U-Net of a pipeline. None: there is none.
+        settings: ranks and alphas of single layers, as the file's metadata states them; None: the scale is `scale`.
     """
 
     folder: Path
@@ -59,6 +61,11 @@ class ImageAdapterFacts:
     size_bytes: int
     base_digest: str | None
     card: Path | None = None
+    settings: LoraSettings | None = None
+
+    def scale_of(self, module: str) -> float:
+        """What B A of one layer is multiplied by."""
+        return self.scale if self.settings is None else self.settings.scale_of(module)
 
     @property
     def weights(self) -> Path:
@@ -120,14 +127,19 @@ def _inspect(folder: Path) -> ImageAdapterFacts:
         check_card(card, digest)
     entries = read_header(folder / files[-1])
     shapes = {entry.name: entry.shape for entry in entries}
-    check_finite(folder / files[-1], entries)
-    rank, scale = 0, 1.0
+    rank, scale, settings = 0, 1.0, None
     targets: tuple[str, ...] = ()
     if kind == "image-lora":
         layers = lora_layers(shapes, folder / files[-1])
         rank = max(a[0] for a, _ in layers.values())
-        scale = _scale(folder / files[-1], layers)
+        settings = stated_settings(folder / files[-1], layers)
+        scale = 1.0 if settings is None else settings.alpha / settings.rank
         targets = tuple(sorted({_short(module) for module in layers}))
+        check_magnitudes(
+            folder / files[-1], read_magnitudes(folder / files[-1], entries), scaled_layers(shapes, settings)
+        )
+    else:
+        check_finite(folder / files[-1], entries)
     return ImageAdapterFacts(
         folder=folder,
         kind=kind,
@@ -140,6 +152,7 @@ def _inspect(folder: Path) -> ImageAdapterFacts:
         size_bytes=sum(file.stat().st_size for file in (*(folder / name for name in files), card) if file is not None),
         base_digest=base_digest,
         card=card,
+        settings=settings,
     )
 
 
@@ -149,98 +162,6 @@ def _short(module: str) -> str:
     return ".".join(parts[-2:]) if parts[-1].isdigit() else parts[-1]
 
 
-def lora_key(name: str) -> tuple[str, str] | None:
-    """(layer, "A" or "B") of a tensor's name in diffusers' LoRA formats; None where it is none."""
-    found = _TENSOR.fullmatch(name)
-    if found is None:
-        return None
-    return found["module"], found["side"] or {"down": "A", "up": "B"}[found["old"]]
-
-
-Shape = tuple[int, ...]
-
-
-def lora_layers(shapes: dict[str, Shape], path: Path) -> dict[str, tuple[Shape, Shape]]:
-    """Layer -> shapes of its A and B.
-
-    Raises:
-        DamagedModelError: a tensor that is neither, an A without B or one twice, or shapes that are no LoRA's.
-    """
-    sides: dict[str, dict[str, Shape]] = {}
-    for name, shape in shapes.items():
-        key = lora_key(name)
-        if key is None:
-            raise DamagedModelError(
-                f"{path}: tensor {name!r} is neither A nor B of a layer of the U-Net; only diffusers' own LoRA format "
-                "for the U-Net is read: convert it by loading it into a pipeline and `save_lora_weights`"
-            )
-        if len(shape) < 2 or 0 in shape:
-            raise DamagedModelError(
-                f"{path}: tensor {name!r} has shape {shape}, a matrix or a convolution's kernel is needed: save the "
-                "adapter again"
-            )
-        if key[1] in sides.setdefault(key[0], {}):
-            raise DamagedModelError(
-                f"{path}: layer {key[0]!r} has {key[1]} twice, as lora_{key[1]} and in the older spelling: save the "
-                "adapter again with `save_lora_weights`, which writes one"
-            )
-        sides[key[0]][key[1]] = shape
-    if not sides:
-        raise DamagedModelError(f"{path} holds no tensors: save the adapter again")
-    for module, found in sides.items():
-        if found.keys() != {"A", "B"}:
-            raise DamagedModelError(f"{path}: layer {module!r} needs one A and one B: save the adapter again")
-        if any(size != 1 for size in found["B"][2:]):
-            raise DamagedModelError(
-                f"{path}: B of layer {module!r} has shape {found['B']}, but only A may have a kernel; all but B's "
-                "first two sizes must be 1: save the adapter again"
-            )
-    return {module: (found["A"], found["B"]) for module, found in sides.items()}
-
-
-def _scale(path: Path, layers: dict[str, tuple[Shape, Shape]]) -> float:
-    """alpha / r, as diffusers reads it: from the file's metadata, 1 where it has none.
-
-    Raises:
-        DamagedModelError: numbers that no scale can be made of, or a rank that the matrices do not have.
-    """
-    raw = read_metadata(path).get("lora_adapter_metadata")
-    if raw is None:
-        return 1.0
-    stated = strict_json(raw.encode("utf-8"), f"the metadata of {path}")
-    rank, alpha = stated.get("unet.r"), stated.get("unet.lora_alpha")
-    own = [stated.get(f"unet.{key}") for key in ("rank_pattern", "alpha_pattern", "use_dora", "use_rslora")]
-    if any(own):
-        raise DamagedModelError(
-            f"{path} gives single layers a rank or alpha of their own, or uses DoRA or rsLoRA: save it as a plain LoRA"
-        )
-    if rank is None and alpha is None:
-        return 1.0
-    scale = _ratio(alpha, rank)
-    if scale is None:
-        raise DamagedModelError(
-            f"{path} states rank {str(rank)[:20]} and alpha {str(alpha)[:20]}: a whole number of at least 1 and a "
-            "finite number above 0 are needed; save the adapter again"
-        )
-    for module, (a, _) in layers.items():
-        if a[0] != rank:
-            raise DamagedModelError(
-                f"{path} states rank {rank}, but A of layer {module!r} has shape {a}: save the adapter again"
-            )
-    return scale
-
-
-def _ratio(alpha: object, rank: object) -> float | None:
-    """alpha / r; None where either is no such number (bool is none)."""
-    if type(rank) is not int or not isinstance(alpha, int | float) or isinstance(alpha, bool):
-        return None
-    try:
-        scale = float(alpha) / rank
-    except (OverflowError, ZeroDivisionError):
-        return None
-    return scale if rank > 0 and 0 < scale < math.inf else None
-
-
 @lru_cache(maxsize=8)
 def _unet_shapes(folder: Path, digest: str) -> dict[str, tuple[int, ...]]:
     """Tensor name -> shape of a base's U-Net, built on torch's meta device; remembered by the base's digest."""
@@ -248,11 +169,17 @@ def _unet_shapes(folder: Path, digest: str) -> dict[str, tuple[int, ...]]:
     from diffusers import UNet2DConditionModel
 
     config = strict_json((folder / UNET_CONFIG).read_bytes(), str(folder / UNET_CONFIG))
+    stored = check_sizes(folder, config)
     try:
         with torch.device("meta"):
             unet: Any = UNet2DConditionModel.from_config(config)
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        raise DamagedModelError(f"no U-Net can be built from {folder / UNET_CONFIG} ({error})") from error
+    except Exception as error:  # a configuration breaks in many ways: ZeroDivisionError, IndexError, TypeError, ...
+        raise DamagedModelError(
+            f"no U-Net can be built from {folder / UNET_CONFIG} ({type(error).__name__}: "
+            f"{printable(str(error), 300)}): download or save the pipeline again"
+        ) from error
+    if stored is not None:
+        check_total(folder, sum(p.numel() for p in unet.parameters()), stored, "quantization_config" in config)
     return {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
 
 
@@ -347,11 +274,32 @@ def attach_image_adapter(pipeline: Any, facts: ImageAdapterFacts) -> None:
 
     try:
         if facts.kind == "image-lora":
-            pipeline.load_lora_weights(str(facts.folder), weight_name=LORA_WEIGHTS, adapter_name="personal")
+            _load_lora(pipeline, facts)
         else:
             unet = UNet2DConditionModel.from_pretrained(
                 str(facts.folder), dtype=pipeline.unet.dtype, use_safetensors=True, local_files_only=True
             )
             pipeline.register_modules(unet=unet.to(pipeline.unet.device))
-    except (OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
-        raise DamagedModelError(f"image adapter {facts.folder} cannot be read ({error}): save it again") from error
+    except Exception as error:  # each feature of peft and diffusers raises something else
+        reason = printable(" ".join(str(error).split()), 300)
+        raise DamagedModelError(
+            f"image adapter {facts.folder} cannot be put on the pipeline ({type(error).__name__}: {reason}): save it "
+            "again"
+        ) from error
+
+
+def _load_lora(pipeline: Any, facts: ImageAdapterFacts) -> None:
+    """Load the matrices with ranks and alphas that were checked; nothing else that the file's metadata says counts."""
+    state, _, _ = pipeline.lora_state_dict(str(facts.folder), weight_name=LORA_WEIGHTS, return_lora_metadata=True)
+    ranks = {module: a[0] for module, (a, _) in lora_layers(facts.shapes, facts.weights).items()}
+    own = facts.settings
+    alphas = {module: float(rank) if own is None else own.alpha_of(module) for module, rank in ranks.items()}
+    stated = peft_facts(ranks, alphas, 0.0 if own is None else own.dropout)
+    pipeline.load_lora_into_unet(
+        state,
+        network_alphas=None,
+        unet=pipeline.unet,
+        adapter_name="personal",
+        metadata={f"unet.{key}": value for key, value in stated.items()},
+        _pipeline=pipeline,
+    )

@@ -16,11 +16,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from xpert.errors import DamagedModelError, MissingModelError, ModelError, SettingsError
 from xpert.models.adapters import check_fit, inspect_adapter
+from xpert.models.attaching import attach
 from xpert.models.base_files import check_base_files, check_loaded
 from xpert.models.chats import render_chat as render_chat
 from xpert.models.headers import strict_json
+from xpert.models.quantized import quantization
 from xpert.models.reference import ModelReference, model_digest, resolve_folder, tokenizer_digest
 from xpert.models.remote_code import refuse_code
+from xpert.models.skeletons import skeleton
 from xpert.models.token_tables import fit_tokenizer, fresh_generation_config, read_config
 from xpert.models.whole_models import check_whole_fit, inspect_whole_model, is_whole_model
 from xpert.printing import printable
@@ -94,6 +97,7 @@ def load_model(
         check_fit(inspect_adapter(Path(reference.adapter)), folder)
     strict_json((folder / "config.json").read_bytes(), str(folder / "config.json"))
     check_base_files(folder)
+    skeleton(folder)
     try:
         tokenizer = like.tokenizer if like else _read_tokenizer(folder)
         config = _read_config(folder)
@@ -110,12 +114,18 @@ def load_model(
         raise
     except ImportError as error:
         raise MissingModelError(
-            f"model folder {folder} needs a library that is not installed ({printable(str(error), 200)}): install it"
+            f"model folder {folder} needs a package that is not installed ({printable(str(error), 300)}): install it, "
+            "or give another base"
         ) from error
     except OSError as error:
         raise MissingModelError(f"model folder {folder} is not complete: {error}") from error
     except Exception as error:
         # Damage shows as many things here: SafetensorError, RuntimeError on shapes, JSON errors.
+        if (how := quantization(folder)) is not None:
+            raise ModelError(
+                f"base {folder} is quantized ({printable(how, 60)}) and cannot be read on this machine "
+                f"({printable(str(error), 300)}): give the base in bf16 or fp32"
+            ) from error
         raise DamagedModelError(f"model folder {folder} cannot be read ({error}): download it again") from error
     model, report = read
     check_weights(model, report["missing_keys"], folder)
@@ -126,7 +136,7 @@ def load_model(
     words = like.tokenizer_digest if like else tokenizer_digest(folder)
     loaded = LoadedModel(model, tokenizer, chosen, folder, digest, words)
     if reference.adapter is not None:
-        loaded.model = _attach(loaded.model, Path(reference.adapter))
+        loaded.model = attach(loaded.model, Path(reference.adapter)).eval()
     return loaded
 
 
@@ -161,12 +171,6 @@ def _read_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=False)
 
 
-def _attach(model: Any, adapter: Path) -> Any:
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(model, str(adapter), is_trainable=False).eval()
-
-
 @contextmanager
 def adapted(loaded: LoadedModel, adapter: Path) -> Iterator[LoadedModel]:
     """The same base in memory with an adapter on; off again, and gone, at the end.
@@ -182,7 +186,7 @@ def adapted(loaded: LoadedModel, adapter: Path) -> Iterator[LoadedModel]:
             f"an adapter is on {loaded.folder} already, so {adapter} cannot be put on: load the base alone"
         )
     check_fit(inspect_adapter(adapter), loaded.folder)
-    wrapped = _attach(loaded.model, adapter)
+    wrapped = attach(loaded.model, adapter).eval()
     try:
         yield LoadedModel(
             wrapped, loaded.tokenizer, loaded.device, loaded.folder, loaded.digest, loaded.tokenizer_digest

@@ -16,6 +16,7 @@ from xpert.models.headers import strict_json
 from xpert.models.lora_settings import read_capped
 from xpert.models.reference import folder_digest, has_weights, hub_snapshot
 from xpert.models.remote_code import refuse_code
+from xpert.models.sizes import check_sizes
 
 if TYPE_CHECKING:
     import torch
@@ -153,6 +154,9 @@ def check_pipeline(folder: Path) -> str:
                 f"{folder / part} holds no .safetensors file: convert the pipeline with "
                 "`save_pretrained(..., safe_serialization=True)` (pickled weights are refused)"
             )
+    for part in _PARTS:
+        if (folder / part / "config.json").is_file():
+            check_sizes(folder / part)
     return str(name)
 
 

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from xpert.embedded import EMBEDDED_MODELS
+from xpert.embedded import EMBEDDED_MODELS, EMBEDDED_PIPELINES
 from xpert.errors import DamagedModelError, MissingModelError
 from xpert.printing import printable
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json")
+_CACHED = re.compile(r"models--(?:(.+?)--)?(.+)")
+"""How the hub's cache calls the folder of a model: models--org--name."""
+
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt")
 
 _SHAPING = frozenset("bos_token eos_token add_bos_token add_eos_token add_prefix_space do_lower_case legacy".split())
@@ -49,7 +53,40 @@ class ModelReference:
 
 def public_name(model: str) -> str | None:
     """What a card may call a model: a hub name. None for a folder, since paths name their owners."""
-    return model if model in EMBEDDED_MODELS or not Path(model).expanduser().is_dir() else None
+    return None if model not in EMBEDDED_MODELS and (_is_path(model) or Path(model).is_dir()) else model
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name is written as a place, wherever it may lie: hub names have one slash at most."""
+    return Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or "\\" in name
+
+
+def shared_name(model: str | Path) -> str:
+    """What files that others may see call a model: its hub name, or a folder's last part.
+
+    A folder of the package has the package's name, and one in the hub's cache the name that it was fetched by.
+    """
+    if str(model) in EMBEDDED_MODELS or str(model) in EMBEDDED_PIPELINES:
+        return str(model)
+    if not (folder := Path(model).expanduser()).is_dir():
+        return re.split(r"[/\\]", str(model).rstrip("/\\"))[-1] if _is_path(str(model)) else str(model)
+    folder = folder.resolve()
+    for name, own in {**EMBEDDED_MODELS, **EMBEDDED_PIPELINES}.items():
+        if own.resolve() == folder:
+            return name
+    cached = _CACHED.fullmatch(folder.parent.parent.name) if folder.parent.name == "snapshots" else None
+    return folder.name if cached is None else "/".join(part for part in cached.groups() if part)
+
+
+def is_local_model(name: str) -> bool:
+    """Whether a stranger's name is a model folder on this machine; looking connects to no other machine."""
+    if not name or "\0" in name or name.startswith(("//", "\\\\", "/net/")):
+        return False
+    try:
+        folder = Path(name).expanduser()
+        return folder.is_dir() and (folder / "config.json").is_file()
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def file_digest(path: Path) -> str:

@@ -36,7 +36,8 @@ class NucleusSampling(LogitsProcessor):
         if self._whole is None:
             return scores
         if scores.shape[-1] <= self._likeliest:
-            return self._whole(input_ids, scores)
+            whole: torch.Tensor = self._whole(input_ids, scores)
+            return whole
         top, tokens = scores.topk(self._likeliest, dim=-1)
         mass = (top - scores.logsumexp(-1, keepdim=True)).exp()
         # A token is in the nucleus where those before it do not reach top_p; the first one always is.

@@ -15,6 +15,7 @@ from xpert.models.cards import CARD, card_digest, card_facts, check_card
 from xpert.models.headers import strict_json
 from xpert.models.lora_settings import read_capped
 from xpert.models.reference import TOKENIZER_FILES, model_digest, tokenizer_digest
+from xpert.models.sizes import check_sizes
 
 ONE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -136,10 +137,10 @@ def _settings(folder: Path) -> dict[str, Any]:
     from transformers import AutoConfig
 
     file = folder / MODEL_CONFIG
-    strict_json(read_capped(file), str(file))
+    check_sizes(folder, strict_json(read_capped(file), str(file)))
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+    except Exception as error:  # each class of configuration breaks in its own way
         raise DamagedModelError(
             f"{file} cannot be read ({type(error).__name__}: {error}): give the folder of a causal language model "
             "that transformers knows"

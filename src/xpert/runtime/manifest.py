@@ -87,12 +87,16 @@ class Parameter(_Part):
 
 
 class AdapterFacts(_Part):
-    """The adapter: rank and alpha as its configuration gives them, and its matrices in the order of the vector."""
+    """The adapter: rank and alpha as its configuration gives them, and its matrices in the order of the vector.
+
+    `dropout_left_out` is the LoRA dropout of the tuning that a given adapter comes from; the graphs have none.
+    """
 
     rank: int
     alpha: float
     target_modules: tuple[str, ...]
     parameters: tuple[Parameter, ...]
+    dropout_left_out: float = 0.0
 
     @property
     def size(self) -> int:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from huggingface_hub import ModelCardData
 
-from xpert.models.reference import public_name
+from xpert.models.reference import shared_name
 from xpert.tuning.settings import TuningSettings
 
 _TABLE_ROWS = 12
@@ -58,7 +57,7 @@ class CardFacts:
     @property
     def base_name(self) -> str:
         """The base for people: a hub name, or a folder's last part, since paths name their owners."""
-        return public_name(self.base_model) or Path(self.base_model).expanduser().resolve().name
+        return shared_name(self.base_model)
 
 
 def write_card(facts: CardFacts, settings: TuningSettings) -> str:

@@ -19,7 +19,7 @@ from xpert.data.pictures import PictureSet
 from xpert.errors import ModelError
 from xpert.models.folders import check_free
 from xpert.models.pipelines import check_pipeline
-from xpert.models.reference import ModelReference
+from xpert.models.reference import ModelReference, shared_name
 from xpert.tuning import checkpoint
 from xpert.tuning.conditioning import Captions
 from xpert.tuning.diffusion_batches import BatchSource, caption_of
@@ -261,10 +261,10 @@ def _notes(run: _Run, captions: Captions) -> tuple[str, ...]:
 
 def _facts(run: _Run, reference: ModelReference, unet: Any, trainer: DiffusionTrainer, out: Path) -> DiffusionFacts:
     lora = next(iter(getattr(unet, "peft_config", {}).values()), None)
-    given, half = Path(reference.model).expanduser(), run.start.half
+    half = run.start.half
     return DiffusionFacts(
         name=out.name,
-        base_name=given.resolve().name if given.is_dir() else reference.model,
+        base_name=shared_name(reference.model),
         base_sha256=run.start.digest,
         pipeline=check_pipeline(run.start.folder),
         parents=run.start.parents,

@@ -61,13 +61,15 @@ def write_lora(base: Path, unet: Any, folder: Path) -> None:
     facts = {
         "r": config.r,
         "lora_alpha": config.lora_alpha,
+        "rank_pattern": dict(config.rank_pattern),
+        "alpha_pattern": dict(config.alpha_pattern),
         "target_modules": sorted(config.target_modules),
-        "lora_dropout": 0.0,
+        "lora_dropout": float(config.lora_dropout),
         "bias": "none",
     }
     pipeline_class(base).save_lora_weights(
         str(folder),
-        unet_lora_layers=get_peft_model_state_dict(unet, adapter_name=name),
+        unet_lora_layers=get_peft_model_state_dict(unet, adapter_name=name, save_embedding_layers=False),
         weight_name=LORA_WEIGHTS,
         unet_lora_adapter_metadata=facts,
     )

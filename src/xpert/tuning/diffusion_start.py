@@ -19,6 +19,7 @@ from xpert.models.image_adapters import (
     check_image_fit,
     inspect_image_adapter,
 )
+from xpert.models.known_bases import remember_base
 from xpert.models.pipelines import check_pipeline, pipeline_digest, read_pipeline, resolve_pipeline
 from xpert.models.reference import ModelReference
 from xpert.tuning.diffusion_settings import DiffusionSettings
@@ -108,6 +109,7 @@ def check_start(reference: ModelReference, settings: DiffusionSettings, device: 
                 f"adapter {reference.adapter} is a whole U-Net, beside which LoRA matrices would be worth nothing on "
                 "the base: use method full, or give its pipeline as the model"
             )
+    remember_base(ModelReference(reference.model, revision=reference.revision), pipeline_digest(folder))
     half = _HALF.get(settings.mixed_precision) if device.type == "cuda" else None
     is_xl = check_pipeline(folder).startswith("StableDiffusionXL")
     return Start(folder, pipeline_digest(folder), facts, _resolution(folder, settings), is_xl, half)

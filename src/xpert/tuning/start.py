@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 
-from xpert.errors import MismatchError, SettingsError
+from xpert.errors import SettingsError
 from xpert.models.adapters import check_fit, inspect_adapter
+from xpert.models.attaching import attach
+from xpert.models.known_bases import remember_base
 from xpert.models.loading import LoadedModel, load_model
-from xpert.models.reference import ModelReference, resolve_folder
+from xpert.models.reference import ModelReference, resolve_folder, shared_name
 from xpert.tuning.settings import TuningSettings
 
 _DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -47,11 +49,11 @@ def open_trainable(
         if reference.adapter is None:
             loaded.model = _begin(loaded.model, settings)
         else:
-            loaded.model = _continue(loaded.model, reference.adapter, settings)
+            loaded.model = attach(loaded.model, Path(reference.adapter), trainable=True, dropout=settings.dropout)
     config = loaded.model.peft_config["default"]
-    local = Path(reference.model).expanduser().is_dir()
-    config.base_model_name_or_path = str(loaded.folder) if local else reference.model
+    config.base_model_name_or_path = shared_name(reference.model)
     config.revision = reference.revision
+    remember_base(base, loaded.digest)
     if settings.gradient_checkpointing:
         loaded.model.get_base_model().gradient_checkpointing_enable(
             gradient_checkpointing_kwargs={"use_reentrant": False}
@@ -83,14 +85,3 @@ def _begin(model: Any, settings: TuningSettings) -> Any:
         raise SettingsError(
             f"target_modules {targets!r} does not fit: {error} This model has {', '.join(sorted(layers))}"
         ) from error
-
-
-def _continue(model: Any, adapter: str, settings: TuningSettings) -> Any:
-    config = PeftConfig.from_pretrained(adapter)
-    if not isinstance(config, LoraConfig):
-        raise MismatchError(
-            f"adapter {adapter} is of kind {config.peft_type}, but only LoRA adapters can be continued: start from "
-            "the base"
-        )
-    config.lora_dropout = settings.dropout
-    return PeftModel.from_pretrained(model, adapter, is_trainable=True, config=config)

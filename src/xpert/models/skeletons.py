@@ -1,0 +1,54 @@
+"""A language model without its weights, built from a configuration that was seen to fit its files.
+
+Knows transformers; reads no weights and runs no code that comes with a model.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from xpert.errors import DamagedModelError, XpertError
+from xpert.models.headers import strict_json
+from xpert.models.lora_settings import read_capped
+from xpert.models.reference import model_digest
+from xpert.models.sizes import check_sizes, check_total
+from xpert.printing import printable
+
+
+def skeleton(folder: Path) -> Any:
+    """The model of a folder on torch's meta device, which holds shapes and no numbers; remembered by its digest.
+
+    Raises:
+        MissingModelError: the folder lacks files.
+        DamagedModelError: no model can be built from its configuration, or one of far more numbers than its files hold.
+    """
+    return _skeleton(folder.resolve(), model_digest(folder))
+
+
+@lru_cache(maxsize=4)
+def _skeleton(folder: Path, digest: str) -> Any:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    file = folder / "config.json"
+    try:
+        stated = strict_json(read_capped(file), str(file))
+        stored = check_sizes(folder, stated)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        with torch.device("meta"):
+            model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, trust_remote_code=False
+            )
+    except XpertError:
+        raise
+    except Exception as error:  # each class of configuration breaks in its own way: ZeroDivisionError, IndexError, ...
+        raise DamagedModelError(
+            f"no language model can be built from {folder}/config.json ({type(error).__name__}: "
+            f"{printable(' '.join(str(error).split()), 300)}): give the folder of a causal language model that "
+            "transformers knows"
+        ) from error
+    if stored is not None:
+        check_total(folder, sum(p.numel() for p in model.parameters()), stored, "quantization_config" in stated)
+    return model
