@@ -16,8 +16,9 @@ _USERS, _OTHERS = ("user", "human", "User", " user "), ("assistant", "gpt", "mod
 _SILENT = ("system", "developer", "tool")
 
 
-def prepare(_room: Path) -> None:
-    """Nothing is shared."""
+def prepare(room: Path) -> None:
+    """Nothing is shared; what is imported late is imported."""
+    read_twice(Case(samples.write(room / "first.json", '[{"messages": [{"role": "user", "content": "a"}]}]'), "first"))
 
 
 def make(rng: random.Random, folder: Path, _shared: Any, _bait: Bait) -> Case:

@@ -16,11 +16,12 @@ from fuzz.exported_chats import ME, NAMES, discord, messenger, slack, telegram, 
 from fuzz.exported_texts import chatgpt, claude, eml, mbox, table, tagged
 from fuzz.guard import Bait
 from fuzz.mutations import mutate_bytes
-from fuzz.samples import mark, mine, theirs
+from fuzz.samples import mark, mine, read_twice, theirs
 
 
-def prepare(_room: Path) -> None:
-    """Nothing is shared."""
+def prepare(room: Path) -> None:
+    """Nothing is shared; what is imported late is imported."""
+    read_twice(Case(samples.write(room / "first.jsonl", '{"prompt": "p", "response": "r"}'), "first"))
 
 
 def make(rng: random.Random, folder: Path, _shared: Any, _bait: Bait) -> Case:
@@ -55,4 +56,4 @@ def make(rng: random.Random, folder: Path, _shared: Any, _bait: Bait) -> Case:
 
 def read(case: Case, _shared: Any) -> None:
     """As `samples.read_twice`."""
-    samples.read_twice(case)
+    read_twice(case)

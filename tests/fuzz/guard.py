@@ -76,7 +76,7 @@ class Guard:
             "/usr/share/zoneinfo",
         }
         roots |= {"/sys/devices/system", "/sys/fs/cgroup"}
-        self.readable = tuple({os.path.realpath(root) for root in (*roots, *self.readable) if root} | set(_SYSTEM))
+        self.readable = tuple({os.path.realpath(root) for root in (*roots, *self.readable, *_SYSTEM) if root})
         self.own = tuple(os.path.realpath(path) for path in self.own)
         sys.addaudithook(self._hear)
 

@@ -132,7 +132,10 @@ def dumps(value: Any) -> str:
             return {key: marked(inner) for key, inner in item.items()}
         return [marked(inner) for inner in item] if isinstance(item, list) else item
 
-    text = _plain_dumps(marked(value))
+    try:
+        text = _plain_dumps(marked(value))
+    except RecursionError:  # a mutation of something that was nested deeply before
+        return "[" * 5000 + "]" * 5000
     for number, literal in enumerate(found):
         text = text.replace(f'"\ue000{number}\ue001"', literal)
     return text

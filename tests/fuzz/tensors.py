@@ -99,10 +99,11 @@ def _offsets(rng: random.Random, header: Any, data: bytes, name: str) -> bytes:
 def _shapes(rng: random.Random, header: Any, data: bytes, name: str) -> bytes:
     """Shapes that are huge, empty, turned, flat or lie."""
     shape = header[name]["shape"]
+    twice = [*shape, 1, 1][:2]  # of a vector, too
     header[name]["shape"] = rng.choice(
         (shape[::-1], [*shape, 1], [1, *shape], [0, *shape[1:]], [], [2**32, 2**32], [2**62, 4], [-1, -1], [10**30, 0],
-        [shape[0] * shape[1]],
-         [float(s) for s in shape], ["4", 32], [True, *shape], None, {}, [1] * 5000, [shape[0] * 2, shape[1] // 2],
+        [twice[0] * twice[1]],
+         [float(s) for s in shape], ["4", 32], [True, *shape], None, {}, [1] * 5000, [twice[0] * 2, twice[1] // 2],
          [4.5, 1])
     )  # fmt: skip
     if rng.random() < 0.3:  # the bytes follow, so that only the shape is another

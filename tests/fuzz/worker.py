@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-CPU_S = 10.0
+CPU_S = 6.0
 """A case that computes longer, or waits twice as long, hangs: most take some milliseconds."""
 
 GROWTH_BYTES = 2**30
