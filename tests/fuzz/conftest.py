@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-_CASE_S, _PREPARE_S = 40.0, 300.0  # the worker stops a case sooner by itself
+_CASE_S, _PREPARE_S = 60.0, 300.0  # the worker stops a case sooner by itself
 _MEMORY = 3 * 2**30
 
 
