@@ -84,6 +84,13 @@ def _fails(error: Exception) -> None:
     raise error
 
 
+class _RawError(DataError):
+    """One that leaves out what errors do to their text."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 def _spins() -> None:
     while True:
         pass
@@ -120,7 +127,7 @@ READERS: dict[str, Callable[[Path, Bait], Any]] = {
     "fails": lambda source, bait: _fails(ValueError("x")),
     "exits": lambda source, bait: sys.exit(3),
     "quotes": lambda source, bait: _fails(DataError(f"row 1 holds {CANARY} hello")),
-    "acts on the terminal": lambda source, bait: _fails(DataError("row \x1b[31m")),
+    "acts on the terminal": lambda source, bait: _fails(_RawError("row \x1b[31m")),
     "prints": lambda source, bait: print(CANARY, file=sys.stderr, flush=True),
     "leaves a copy": lambda source, bait: (Path(os.environ["TMPDIR"]) / "copy.arrow").write_text(f"{CANARY} hello"),
     "tells of another file": lambda source, bait: check_texts(BAIT_TEXT),
