@@ -16,8 +16,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """One family each is enough for every day: Python's runtime is held to PyTorch for all of them anyway."""
+    """How much is tried.
+
+    One family each is enough for every day: Python's runtime is held to PyTorch for all of them anyway.
+    """
     parser.addoption("--all-families", action="store_true", help="Node.js and the browser train every family")
+    fuzz = parser.getgroup("fuzz", "inputs of strangers, see tests/fuzz/test_fuzz.py")
+    fuzz.addoption("--fuzz-cases", type=int, default=2000, metavar="N", help="how many, over all kinds")
+    fuzz.addoption("--fuzz-seed", type=int, default=0, metavar="S", help="other cases")
+    fuzz.addoption("--fuzz-only", metavar="KIND:INDEX", help="one case, as a failure names it; its input is kept")
 
 
 @pytest.fixture(scope="session", autouse=True)

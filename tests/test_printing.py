@@ -1,9 +1,13 @@
 """What strangers wrote does nothing to a terminal."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from xpert import errors
+from xpert.data import read_samples
 from xpert.printing import escaped_json, printable, printable_name
 from xpert.records import PoolRecord, WordCoefficient
 
@@ -55,3 +59,23 @@ def test_a_name_is_one_line_and_keeps_its_end() -> None:
 def test_json_for_programs_stays_as_it_is() -> None:
     document = json.dumps({"k": ["zwei – ✓ 你好 👩\u200d🚀", 1.5, None]}, ensure_ascii=False, indent=2)
     assert escaped_json(document) == document
+
+
+def _all_errors(root: type[errors.XpertError] = errors.XpertError) -> Iterator[type[errors.XpertError]]:
+    yield root
+    for kind in root.__subclasses__():
+        yield from _all_errors(kind)
+
+
+@pytest.mark.parametrize("kind", _all_errors())
+def test_no_error_acts_on_a_terminal(kind: type[errors.XpertError]) -> None:
+    assert str(kind(f"{HOSTILE} cannot be read: give another")) == "a?]0;own??31m?b??c cannot be read: give another"
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred.jsonl", "a\u202egpj.jsonl", "a\rb.jsonl", "\x9bb.csv"])
+def test_a_file_of_any_name_is_named_harmlessly(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{broken")
+    for source in (tmp_path, tmp_path / name):
+        with pytest.raises(errors.DataError) as caught:
+            read_samples(source)
+        assert str(caught.value).isprintable() and json.dumps(str(caught.value))

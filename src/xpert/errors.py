@@ -13,10 +13,13 @@ XpertError
  │   └─ DuplicateError         a name or content that the pool has already
  └─ StorageError           the disk or the database refused; nothing was published          exit 7
 
-An error's text names the value, the rule it breaks and the way out.
+An error's text names the value, the rule it breaks and the way out. Whatever it names (a file, a column, what a library
+says of a stranger's bytes), `str(error)` holds no character that acts on a terminal.
 """
 
 from __future__ import annotations
+
+from xpert.printing import printable
 
 
 def extra_install(extra: str) -> str:
@@ -28,6 +31,9 @@ class XpertError(Exception):
     """Root of the tree; `exit_code` is what the command line ends with."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class SettingsError(XpertError, ValueError):
