@@ -1,6 +1,6 @@
 """Any source of personal data -> list of samples: the one door of the data room.
 
-Knows which reader fits a source; the parts know bytes (`files`), formats, rows and Hugging Face datasets (`hub`).
+Knows which reader fits a source; the parts know bytes (`files`), formats, tables, rows and Hugging Face datasets (`hub`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from xpert.data import formats, hub
+from xpert.data import formats, hub, saved, tables
 from xpert.data.files import is_parquet, read_text, unreadable
+from xpert.data.layouts import nested_files
+from xpert.data.regular import check_regular
 from xpert.data.rows import Row, row_samples
+from xpert.data.split_names import parse_slice, slice_bounds
 from xpert.errors import DataError, SettingsError
 from xpert.records import Sample
 
@@ -25,6 +28,7 @@ _SUFFIXES = {
     ".tsv": "tsv",
     ".tab": "tsv",
     ".parquet": "parquet",
+    ".arrow": "parquet",
     ".txt": "text",
     ".text": "text",
     ".md": "text",
@@ -51,7 +55,8 @@ def read_samples(
 
     Args:
         source: a file (also gzip-compressed), a folder of files or of a dataset, or the name of a Hugging Face dataset.
-        format: one of `FORMATS`; "auto" goes by suffix and content; "hub" always asks `datasets.load_dataset`.
+        format: one of `FORMATS`; "auto" goes by suffix and content; "hub" is a dataset of the hub, or a local folder
+            that is laid out as one.
         split: the split of a dataset or of a folder whose files are named by split; a single file is read whole.
         prompt_column: column of the prompt, where its name is not understood.
         response_column: column of the person's own text, where its name is not understood.
@@ -80,7 +85,7 @@ def read_samples(
 
 def _rows(source: str | Path, format: str, split: str) -> Iterator[Row]:
     if format == "hub":
-        return hub.hub_rows(str(source), split)
+        return _dataset_rows(str(source), split)
     if not str(source).strip():
         raise DataError("no data source: give a file, a folder or the name of a Hugging Face dataset")
     try:
@@ -116,7 +121,7 @@ def _suffix_format(path: Path) -> str | None:
 def _file_rows(path: Path, format: str) -> Iterator[Row]:
     chosen = _suffix_format(path) if format == "auto" else format
     if chosen == "parquet" or (chosen is None and is_parquet(path)):
-        yield from formats.parquet_rows(path)
+        yield from tables.parquet_rows(path)
         return
     text = read_text(path)
     if format == "auto":
@@ -145,24 +150,44 @@ def _format_of_content(promised: str | None, text: str) -> str:
     return "json" if start == "[" else "text"
 
 
+def _dataset_rows(source: str, split: str) -> Iterator[Row]:
+    """A dataset of the hub, or a local folder that is laid out as one; "train[:10%]" takes some of the rows."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        name, ends = parse_slice(split)
+        rows = saved.saved_rows(path, name) if saved.is_saved_dataset(path) else _nested_rows(path, name)
+        whole = list(rows)
+        yield from whole if ends is None else whole[slice_bounds(ends, len(whole))]
+    elif path.is_file():
+        yield from _file_rows(path, "auto")
+    else:
+        yield from hub.hub_rows(source, split)
+
+
+def _nested_rows(folder: Path, split: str) -> Iterator[Row]:
+    for file in nested_files(folder, split, lambda file: _wanted(file, "auto")):
+        yield from _file_rows(file, "auto")
+
+
 def _folder_rows(folder: Path, format: str, split: str) -> Iterator[Row]:
-    if hub.is_saved_dataset(folder):
-        yield from hub.saved_rows(folder, split)
+    if saved.is_saved_dataset(folder):
+        yield from saved.saved_rows(folder, split)
         return
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-        files = [entry for entry in entries if entry.is_file() and _wanted(entry, format)]
+        files = [entry for entry in entries if not entry.is_dir() and _wanted(entry, format)]
     except OSError as error:
         raise unreadable(folder, error) from error
     if not files:
         if format == "auto" and any(entry.is_dir() for entry in entries):
-            yield from hub.hub_rows(str(folder), split)
+            yield from _nested_rows(folder, split)
             return
         found = ", ".join(entry.name for entry in entries[:8]) or "nothing"
         suffixes = ", ".join(suffix for suffix, kind in _SUFFIXES.items() if format in ("auto", kind))
         raise DataError(f"folder {folder} has no file to read; found {found}; read are {suffixes} (also with .gz)")
     if any(_split_of(file) == split for file in files):
         files = [file for file in files if _split_of(file) in (None, split)]
+    check_regular(folder, files)
     for file in files:
         yield from _file_rows(file, format)
 
