@@ -11,7 +11,7 @@ from typing import Any
 
 from xpert.data.files import read_text
 from xpert.data.formats import csv_rows, jsonl_rows
-from xpert.data.regular import files_inside
+from xpert.data.regular import files_inside, is_plain
 from xpert.data.rows import Row
 from xpert.data.split_names import of_split, split_of, split_of_folder
 from xpert.data.tables import parquet_rows
@@ -88,12 +88,12 @@ def _metadata_rows(folder: Path, name: str) -> Iterator[tuple[Row, list[str], st
             if column is None or not isinstance(value, str | None):
                 values.setdefault(key, value)
                 continue
-            plain = value is None or PurePosixPath(value).is_absolute() or "://" in value
-            values[column] = value if plain or place == PurePosixPath(".") else f"{place}/{value}"
+            inside = value is not None and is_plain(value)
+            values[column] = f"{place}/{value}" if inside and place != PurePosixPath(".") else value
             own.append(column)
         if not own:
             raise DataError(f'{row.where}: no "file_name": name the picture of each row, relative to {file.name}')
-        first = next((values[column] for column in own if values[column]), f"{place}/")
+        first = next((values[column] for column in own if values[column] and is_plain(values[column])), f"{place}/")
         yield Row(row.where, values), own, first
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from xpert.data.hub import open_hub
 from xpert.data.picture_folders import METADATA, picture_folder_rows, picture_names
 from xpert.data.picture_store import MAX_PICTURE_BYTES, ReadFile, files_of
-from xpert.data.regular import files_inside
+from xpert.data.regular import files_inside, named_by_user
 from xpert.data.rows import Row
 from xpert.data.saved import is_saved_dataset, saved_files
 from xpert.data.split_names import of_split, split_of
@@ -51,7 +51,7 @@ def open_source(source: str, split: str) -> Iterator[PictureRows]:
     Raises:
         DataError: nothing there, nothing that can be opened, no such split, or pictures that the metadata leave out.
     """
-    path = Path(source).expanduser()
+    path = named_by_user(source)
     if path.is_dir() and is_saved_dataset(path):
         yield _tables(source, saved_files(path, split), path / split if (path / split).is_dir() else path)
     elif path.is_dir():

@@ -12,7 +12,7 @@ from pathlib import Path
 from xpert.data import formats, hub, saved, tables
 from xpert.data.files import is_parquet, read_text, unreadable
 from xpert.data.layouts import nested_files
-from xpert.data.regular import check_regular
+from xpert.data.regular import check_regular, named_by_user
 from xpert.data.rows import Row, row_samples
 from xpert.data.split_names import parse_slice, slice_bounds
 from xpert.errors import DataError, SettingsError
@@ -88,16 +88,12 @@ def _rows(source: str | Path, format: str, split: str) -> Iterator[Row]:
         return _dataset_rows(str(source), split)
     if not str(source).strip():
         raise DataError("no data source: give a file, a folder or the name of a Hugging Face dataset")
-    try:
-        path = Path(source).expanduser()
-        if path.is_dir():
-            return _folder_rows(path, format, split)
-        if path.is_file():
-            return _file_rows(path, format)
-        exists = path.exists()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"the data source cannot be looked up as a path ({error}): give a file or a folder") from error
-    if exists:
+    path = named_by_user(source)
+    if path.is_dir():
+        return _folder_rows(path, format, split)
+    if path.is_file():
+        return _file_rows(path, format)
+    if path.exists():
         raise DataError(f"{path} is neither a file nor a folder: write its content to a file first")
     if isinstance(source, Path) or format != "auto" or _looks_like_path(source):
         raise DataError(f"no file or folder {path}: check the path")
@@ -152,7 +148,7 @@ def _format_of_content(promised: str | None, text: str) -> str:
 
 def _dataset_rows(source: str, split: str) -> Iterator[Row]:
     """A dataset of the hub, or a local folder that is laid out as one; "train[:10%]" takes some of the rows."""
-    path = Path(source).expanduser()
+    path = named_by_user(source)
     if path.is_dir():
         name, ends = parse_slice(split)
         rows = saved.saved_rows(path, name) if saved.is_saved_dataset(path) else _nested_rows(path, name)

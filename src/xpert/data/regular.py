@@ -21,6 +21,20 @@ _HIDDEN = (".", "__")
 _SHOWN = 80
 
 
+def named_by_user(source: str | Path) -> Path:
+    """The path that the user's words stand for, whether or not something is there.
+
+    Raises:
+        DataError: they cannot be a path.
+    """
+    try:
+        path = Path(source).expanduser()
+        path.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"the data source cannot be looked up as a path ({error}): give a file or a folder") from error
+    return path
+
+
 def open_regular(path: Path, *, follow: bool = True) -> BinaryIO:
     """Open a file for reading, if it is a regular one.
 
@@ -43,18 +57,23 @@ def open_regular(path: Path, *, follow: bool = True) -> BinaryIO:
         raise
 
 
+def is_plain(name: str) -> bool:
+    """Whether a name is a plain relative path: no URL, not absolute, nothing upwards, no drive, no zero byte."""
+    windows = PureWindowsPath(name)
+    outside = windows.drive or windows.root or PurePosixPath(name).is_absolute() or ".." in windows.parts
+    return bool(name) and not (outside or "\0" in name or "://" in name or "::" in name or name.startswith("~"))
+
+
 def refuse_name(name: str, where: str) -> None:
     """See that a name which a source gives is a plain relative path.
 
     Raises:
-        DataError: it is a URL, absolute, leads upwards, or holds a drive or a zero byte.
+        DataError: it is not (`is_plain`).
     """
-    windows = PureWindowsPath(name)
-    outside = windows.drive or windows.root or PurePosixPath(name).is_absolute() or ".." in windows.parts
-    if not name or "\0" in name or "://" in name or "::" in name or outside or name.startswith("~"):
+    if not is_plain(name):
         raise DataError(
             f"{where} names something outside its own folder, which is not opened: only relative names of files in "
-            "the same folder are read; put the picture itself there"
+            "the same folder are read; put the file itself there"
         )
 
 
