@@ -68,7 +68,11 @@ def cost_of(column: Any) -> int:
         return len(column) * _ENTRY_BYTES + (compute.sum(compute.binary_length(column)).as_py() or 0)
     if types.is_struct(kind):
         return len(column) * _ENTRY_BYTES + sum(cost_of(part) for part in column.flatten())
-    if types.is_map(kind) or types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if types.is_map(kind):
+        start, end = column.offsets[0].as_py(), column.offsets[-1].as_py()
+        parts = (column.keys[start:end], column.items[start:end])
+        return (len(column) + end - start) * _ENTRY_BYTES + sum(cost_of(part) for part in parts)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         inner = column.flatten()
         return (len(column) + len(inner)) * _ENTRY_BYTES + cost_of(inner)
     return int(column.nbytes)

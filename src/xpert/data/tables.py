@@ -30,7 +30,6 @@ _ROW_BYTES = 128
 
 _LONGEST_LIST = 10_000
 _LONGEST_TEXT = 16 * 2**20
-_WIDEST_BYTES = 2**20
 
 Damage = Callable[[str, str], DataError]
 
@@ -208,15 +207,10 @@ def _parquet(
 
     limits = {"thrift_container_size_limit": _LONGEST_LIST, "thrift_string_size_limit": _LONGEST_TEXT}
     usual = {"pre_buffer": False, "arrow_extensions_enabled": False, **limits}
+    pages = check_pages(stream, size, limit, _ROW_BYTES, str(path))
     with parquet.ParquetFile(_Bounded(stream, 0, size), **usual) as file:
         metadata = file.metadata
-        if metadata.num_rows * _ROW_BYTES > limit:
-            raise too_large(str(path), size, limit)
-        pages = check_pages(stream, size, metadata, limit, str(path))
         leaves = [metadata.schema.column(index) for index in range(metadata.num_columns)]
-        width = max((leaf.length for leaf in leaves), default=0)
-        if width > _WIDEST_BYTES:
-            raise too_large(str(path), size, limit)
         # Values that stand once in the file and often in the rows stay so in memory, until one is asked for.
         once = [
             leaf.path
@@ -225,7 +219,7 @@ def _parquet(
             and leaf.logical_type.type in ("NONE", "STRING", "JSON", "ENUM", "BSON")
             and index not in pages.sharing
         ]
-        rows = max(1, min(_BATCH_ROWS, _FLOOR // max(1, pages.shared, width)))
+    rows = max(1, min(_BATCH_ROWS, _FLOOR // max(1, pages.shared, pages.width)))
     opened = parquet.ParquetFile(
         _Bounded(stream, 0, size), metadata=metadata, read_dictionary=once, page_checksum_verification=True, **usual
     )
