@@ -322,10 +322,11 @@ def test_what_is_no_prose_is_refused_under_every_name(tmp_path: Path, name: str)
 @pytest.mark.parametrize("name", EXPORTS)
 def test_an_export_under_another_name_is_no_prose(tmp_path: Path, name: str, suffix: str) -> None:
     file = write(tmp_path / f"me{suffix}", EXPORTS[name])
-    try:
+    if name == "mail" and suffix in (".txt", ".md"):  # the headers of one mail may also stand in a letter
+        with pytest.raises(DataError, match="name it .eml"):
+            read_samples(file)
+    else:
         assert read_samples(file) == [Sample(None, "Hello")]
-    except DataError as refusal:  # headers of one mail may also stand in a letter
-        assert name == "mail" and "name it .eml" in str(refusal)
 
 
 @pytest.mark.parametrize("name", ["json", "jsonl"])

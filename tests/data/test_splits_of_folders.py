@@ -96,16 +96,14 @@ def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     outside = fill(tmp_path / "outside", "secret.txt") / "secret.txt"
     folder = fill(tmp_path / "mine", "a.txt")
     os.symlink(outside, folder / "b.txt")
-    with pytest.raises(DataError, match=r"b\.txt is a link that leads out of the folder"):
+    with pytest.raises(DataError, match=r"b\.txt is a link that leads out of"):
         read(folder)
-    nested = fill(tmp_path / "other", "deep/a.txt")
-    os.symlink(tmp_path / "outside", nested / "linked")
-    assert read(nested) == ["deep/a.txt"]
 
 
 def test_the_cache_of_the_hub_holds_links_to_its_blobs(tmp_path: Path) -> None:
-    blob = fill(tmp_path / "blobs", "0123.txt") / "0123.txt"
-    folder = tmp_path / "snapshots" / "abc"
+    download = tmp_path / "datasets--mia--notes"
+    blob = fill(download / "blobs", "0123.txt") / "0123.txt"
+    folder = download / "snapshots" / "abc"
     folder.mkdir(parents=True)
     os.symlink(blob, folder / "train.txt")
     assert read(folder) == ["0123.txt"]
