@@ -10,10 +10,15 @@ import os
 import zlib
 from pathlib import Path
 
+from xpert.data.regular import open_regular
 from xpert.errors import DataError
 
 MAX_TEXT_BYTES = 2 * 1024**3
 """Bytes of text, after decompression, that one file may hold: a bound against compression bombs."""
+
+_UNPACKED_FLOOR = 16 * 2**20
+_UNPACKED_RATIO = 50
+"""A compressed text of more than `_UNPACKED_FLOOR` may be so many times as large as its file; texts are 3 to 20 times."""
 
 _PIECE_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
@@ -38,7 +43,7 @@ def is_parquet(path: Path) -> bool:
     try:
         if path.stat().st_size < 2 * len(_PARQUET):
             return False
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             start = stream.read(len(_PARQUET))
             stream.seek(-len(_PARQUET), os.SEEK_END)
             return start == stream.read() == _PARQUET
@@ -83,21 +88,34 @@ def unreadable(path: Path, error: OSError) -> DataError:
 
 
 def _read_bytes(path: Path) -> bytes:
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
         compressed = stream.read(len(_GZIP)) == _GZIP
-    pieces: list[bytes] = []
-    size = 0
-    # Read in pieces, so that a bomb is refused before it fills the memory.
-    with gzip.open(path, "rb") if compressed else path.open("rb") as stream:
-        while piece := stream.read(_PIECE_BYTES):
-            size += len(piece)
-            if size > MAX_TEXT_BYTES:
-                raise DataError(
-                    f"{path} holds more than {MAX_TEXT_BYTES} bytes{' when decompressed' if compressed else ''}, the "
-                    "most that is read from one file: split it into smaller files in one folder"
-                )
+        stream.seek(0)
+        most = min(MAX_TEXT_BYTES, max(_UNPACKED_FLOOR, _UNPACKED_RATIO * size)) if compressed else MAX_TEXT_BYTES
+        # Read in pieces, so that a bomb is refused before it fills the memory.
+        pieces: list[bytes] = []
+        taken = 0
+        source = gzip.GzipFile(fileobj=stream, mode="rb") if compressed else stream
+        while piece := source.read(_PIECE_BYTES):
+            taken += len(piece)
+            if taken > most:
+                raise _too_large(path, size, most, compressed)
             pieces.append(piece)
     return b"".join(pieces)
+
+
+def _too_large(path: Path, size: int, most: int, compressed: bool) -> DataError:
+    if most == MAX_TEXT_BYTES:
+        return DataError(
+            f"{path} holds more than {most} bytes{' when decompressed' if compressed else ''}, the most that is read "
+            "from one file: split it into smaller files in one folder"
+        )
+    return DataError(
+        f"{path} holds more than {most} bytes when decompressed, the most that is read from a compressed file of "
+        f"{size} bytes: where you know what is in it, unpack it and give the unpacked file"
+    )
 
 
 def _refuse_binary(path: Path, content: bytes) -> None:

@@ -1,6 +1,6 @@
 """The text of one format -> its rows, numbered from 1.
 
-Knows JSON, JSONL, CSV, TSV, Parquet and plain text; does not know what the columns mean.
+Knows JSON, JSONL, CSV, TSV and plain text; does not know what the columns mean.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from xpert.data import files
 from xpert.data.contents import kind_of
 from xpert.data.rows import Row, shown_columns
 from xpert.data.turns import is_message
 from xpert.errors import DataError
 
 _LARGEST_FIELD = 2**31 - 1  # what a C long holds everywhere
-_BATCH_ROWS = 1024
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w"])"?[,;\t ]*', re.IGNORECASE)
 
@@ -109,37 +107,6 @@ def csv_rows(path: Path, text: str, *, tabs: bool = False) -> Iterator[Row]:
                 f"{path}, row {number + 1} (line {reader.line_num}): broken {'TSV' if tabs else 'CSV'} ({error}): "
                 'close every quote, and write a quote inside a field as ""'
             ) from error
-
-
-def parquet_rows(path: Path) -> Iterator[Row]:
-    """The rows of a Parquet file, read in batches.
-
-    Raises:
-        DataError: the file is damaged or larger than `files.MAX_TEXT_BYTES`, or pyarrow is not installed.
-    """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise DataError(f"{path}: reading Parquet needs pyarrow: `pip install pyarrow`, or export as .jsonl") from error
-    number = size = 0
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-                size += batch.nbytes
-                if size > files.MAX_TEXT_BYTES:
-                    raise DataError(
-                        f"{path} holds more than {files.MAX_TEXT_BYTES} bytes when decompressed, the most that is read "
-                        "from one file: split it into smaller files in one folder"
-                    )
-                for values in batch.to_pylist():
-                    number += 1
-                    yield Row(f"{path}, row {number}", values)
-    except FileNotFoundError as error:
-        raise files.unreadable(path, error) from error
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} is not a readable Parquet file ({reason}): download or export it again") from error
 
 
 def text_rows(path: Path, text: str) -> Iterator[Row]:

@@ -1,148 +1,140 @@
-"""Where a person's pictures come from: a folder, a Parquet file or a hub name -> a dataset of the `datasets` library.
+"""Where a person's pictures come from: a folder, a Parquet or Arrow file, or a hub name -> rows with their pictures.
 
-Knows files, names and that library; does not know columns, captions or what a picture shows.
+Knows files, names and layouts; does not know captions or what a picture shows. Nothing outside the source is opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpert.data.hub import is_saved_dataset
+from xpert.data.hub import open_hub
+from xpert.data.picture_folders import METADATA, picture_folder_rows, picture_names
+from xpert.data.picture_store import MAX_PICTURE_BYTES, ReadFile, files_of
+from xpert.data.regular import files_inside, named_by_user
+from xpert.data.rows import Row
+from xpert.data.saved import is_saved_dataset, saved_files
+from xpert.data.split_names import of_split, split_of
+from xpert.data.table_values import is_bytes, is_text
+from xpert.data.tables import open_table
 from xpert.errors import DataError, extra_install
 
-METADATA = 'metadata.jsonl with one {"file_name": "1.png", "text": "a caption"} a line'
-
-_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
-_NAMED = 3
+_TABLES = (".parquet", ".arrow")
 
 
-def open_dataset(source: str, split: str) -> Any:
-    """One split as a dataset of the `datasets` library.
+@dataclass(frozen=True)
+class PictureRows:
+    """The rows of one split.
+
+    Attributes:
+        names: of the columns.
+        rows: of those columns that are asked for, in order.
+        holds_pictures: whether a column can hold pictures, by its type.
+        read_file: opens what a row names instead of holding it; None: nothing.
+        lasting: whether `read_file` still works when the source is closed.
+    """
+
+    names: list[str]
+    rows: Callable[[Sequence[str]], Iterator[Row]]
+    holds_pictures: Callable[[str], bool]
+    read_file: ReadFile | None
+    lasting: bool = True
+
+
+@contextmanager
+def open_source(source: str, split: str) -> Iterator[PictureRows]:
+    """Open one split of a source.
 
     Raises:
         DataError: nothing there, nothing that can be opened, no such split, or pictures that the metadata leave out.
     """
-    try:
-        import datasets
-    except ImportError as error:
-        raise DataError(f"{source}: reading pictures needs datasets; {extra_install('image')}") from error
-    path = Path(source).expanduser()
-    folder = path.is_dir() and not is_saved_dataset(path)
-    if not path.exists():
-        _check_hub_name(source, path)
-    try:
-        with quiet():
-            if path.is_dir() and not folder:
-                found = datasets.load_from_disk(str(path))
-            elif folder and _is_picture_folder(path):
-                found = datasets.load_dataset("imagefolder", data_dir=str(path))
-            elif path.is_file():
-                found = datasets.load_dataset("parquet", data_files={split: str(path)})
-            else:
-                found = datasets.load_dataset(str(path) if folder else source)
-    except refusals() as error:
-        raise _not_opened(source, path, error) from error
-    if isinstance(found, datasets.DatasetDict):
-        if split not in found:
-            raise DataError(f"{source} has no split {split!r}: choose one of {listed(list(found))}")
-        if folder and _is_picture_folder(path):
-            _check_metadata(source, path, found)
-        found = found[split]
-    return found
+    path = named_by_user(source)
+    if path.is_dir() and is_saved_dataset(path):
+        yield _tables(source, saved_files(path, split), path / split if (path / split).is_dir() else path)
+    elif path.is_dir():
+        yield _folder(source, path, split)
+    elif path.exists():
+        yield _file(source, path)
+    else:
+        if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
+            raise DataError(
+                f"no folder or file {path}: check the path, or give a Hugging Face name such as user/my-pictures"
+            )
+        with open_hub(source, split) as dataset:
+            kinds = dict(zip(dataset.names, dataset.types, strict=True))
+
+            def read_file(name: str, where: str) -> bytes:
+                return dataset.read_file(name, where, MAX_PICTURE_BYTES)
+
+            yield PictureRows(
+                dataset.names, lambda _: dataset.rows(), lambda name: _can_hold(kinds[name]), read_file, lasting=False
+            )
 
 
-def _check_hub_name(source: str, path: Path) -> None:
-    """Fail at once where a name is no folder here and the hub cannot give it."""
-    if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
+def _folder(source: str, folder: Path, split: str) -> PictureRows:
+    def is_table(name: str) -> bool:
+        return name.lower().endswith(_TABLES) and Path(name).stem != "metadata"
+
+    tables = files_inside(folder, is_table)
+    if tables:
+        names = of_split(source, tables, [split_of(name) for name in tables], split, strict=True)
+        return _tables(source, [folder / name for name in names], folder)
+    if not picture_names(folder):
         raise DataError(
-            f"no folder or file {path}: check the path, or give a Hugging Face name such as user/my-pictures"
+            f"{source} cannot be opened as pictures (no picture and no Parquet file lies in it): give a folder of "
+            f"pictures with {METADATA}, or one with Parquet files"
         )
-    from huggingface_hub import HfApi, is_offline_mode
+    rows, columns, holders = picture_folder_rows(source, folder, split)
+    return PictureRows(columns, lambda _: iter(rows), lambda name: name in holders, files_of(folder))
 
-    if is_offline_mode():
-        return  # the library looks into its cache and nowhere else
+
+def _file(source: str, path: Path) -> PictureRows:
     try:
-        HfApi().dataset_info(source, timeout=10)
-    except Exception as error:  # what the connection raises belongs to whichever HTTP library is below
+        return _tables(source, [path], None)
+    except DataError as error:
         raise DataError(
-            f"{source!r} is no folder here, and the hub did not give such a dataset ({type(error).__name__}): check "
-            "the path or name and the network, or set HF_HUB_OFFLINE=1 to read one that is in the local cache"
+            f"{source} is no Parquet file of pictures ({error}): give the folder with the pictures"
         ) from error
 
 
-def _not_opened(source: str, path: Path, error: Exception) -> DataError:
-    reason = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}" if str(error) else type(error).__name__
-    if path.is_dir():
-        return DataError(
-            f"{source} cannot be opened as pictures ({reason}): give a folder of pictures with {METADATA}, or one "
-            "with Parquet files"
-        )
-    if path.is_file():
-        return DataError(f"{source} is no Parquet file of pictures ({reason}): give the folder with the pictures")
-    return DataError(
-        f"{source!r} is neither a folder here nor a dataset in the local Hugging Face cache, and the hub did not give "
-        f"it ({reason}): check the name, the network or HF_HUB_OFFLINE, or give a folder"
+def _tables(source: str, files: Sequence[Path], folder: Path | None) -> PictureRows:
+    """Rows of Parquet or Arrow files, which must have the columns of the first."""
+    if not _has_pyarrow():
+        raise DataError(f"{source}: reading pictures needs pyarrow; {extra_install('image')}")
+    with open_table(files[0], bounded=False) as first:
+        kinds = dict(zip(first.names, first.types, strict=True))
+
+    def rows(names: Sequence[str]) -> Iterator[Row]:
+        for file in files:
+            with open_table(file, columns=names, bounded=False) as table:
+                missing = [number for number, name in enumerate(kinds, 1) if name in names and name not in table.names]
+                if missing:
+                    raise DataError(
+                        f"{file}: column {missing[0]} of {files[0].name} is not there: files of one folder have the "
+                        "same columns"
+                    )
+                yield from table.rows()
+
+    return PictureRows(
+        list(kinds), rows, lambda name: _can_hold(kinds[name]), None if folder is None else files_of(folder)
     )
 
 
-def _files(folder: Path) -> list[Path]:
-    hidden = (".", "__")
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in _SUFFIXES and not any(p.startswith(hidden) for p in file.relative_to(folder).parts)
-    )
+def _can_hold(kind: Any) -> bool:
+    """Whether values of an Arrow type can be pictures: {bytes, path}, bytes, names, or nothing at all."""
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return bool({"bytes", "path"} & {kind.field(number).name for number in range(kind.num_fields)})
+    return bool(is_bytes(kind) or is_text(kind) or types.is_null(kind))
 
 
-def _is_picture_folder(folder: Path) -> bool:
-    """Pictures, and no Parquet data around them."""
-    return bool(_files(folder)) and not any(f.stem != "metadata" for f in folder.rglob("*.parquet"))
-
-
-def _check_metadata(source: str, folder: Path, found: Any) -> None:
-    """Refuse pictures that the metadata do not name: they would be left out without a word."""
-    if not any(folder.rglob("metadata.*")):
-        return
-    named: set[str] = set()
-    for dataset in found.values():
-        column = next((name for name, kind in dataset.features.items() if type(kind).__name__ == "Image"), None)
-        if column is not None:
-            kind = type(dataset.features[column])
-            rows = dataset.select_columns([column]).cast_column(column, kind(decode=False))
-            named |= {str(Path(row["path"]).resolve()) for row in rows[column] if row and row["path"]}
-    left_out = [file.relative_to(folder).as_posix() for file in _files(folder) if str(file.resolve()) not in named]
-    if left_out:
-        shown = ", ".join(left_out[:_NAMED]) + (" ..." if len(left_out) > _NAMED else "")
-        raise DataError(
-            f"{source}: the metadata name no row for {len(left_out)} of the pictures ({shown}): add their rows, or "
-            "move them to another folder"
-        )
-
-
-def listed(names: Sequence[object]) -> str:
-    """Names as an error shows them."""
-    return ", ".join(repr(str(name)) for name in names) or "none"
-
-
-def refusals() -> tuple[type[Exception], ...]:
-    """What the `datasets` library raises where it cannot use what it is given."""
-    import datasets
-
-    return (OSError, ValueError, KeyError, TypeError, RuntimeError, datasets.exceptions.DatasetsError)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the bars of the `datasets` library, which are put back after."""
-    import datasets
-
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
+def _has_pyarrow() -> bool:
     try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
+        import pyarrow  # noqa: F401
+    except ImportError:
+        return False
+    return True

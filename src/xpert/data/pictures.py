@@ -1,6 +1,6 @@
-"""A person's pictures with their captions, from what `datasets.load_dataset` opens, checked before any work is done.
+"""A person's pictures with their captions, checked before any work is done.
 
-Knows the `datasets` library and its folders; does not know models, sizes that they want, or how pictures are cropped.
+Knows rows and their columns; does not know models, sizes that they want, or how pictures are cropped.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 from PIL import Image
 
 from xpert.data.contents import kind_of
 from xpert.data.decoding import decode_picture
-from xpert.data.picture_sources import METADATA, listed, open_dataset, quiet, refusals
+from xpert.data.picture_folders import METADATA
+from xpert.data.picture_sources import PictureRows, open_source
+from xpert.data.picture_store import PictureStore
 from xpert.errors import DataError
+from xpert.printing import printable
 
 Caption = str | list[str] | None
 OnProgress = Callable[[str, int, int], None]
@@ -26,6 +29,7 @@ OnProgress = Callable[[str, int, int], None]
 STAGE = "checking pictures"
 _WORKERS = 8
 _NAMED = 3
+_SHOWN = 80
 
 
 class PictureSet:
@@ -36,7 +40,7 @@ class PictureSet:
 
     Args:
         source: what they were opened from, for errors.
-        rows: a dataset of one column, its pictures not decoded.
+        store: the pictures, not decoded.
         captions: one entry a picture.
         on_progress: told of the check, picture by picture.
 
@@ -44,8 +48,10 @@ class PictureSet:
         DataError: pictures that cannot be used; the first few are named, with the way out.
     """
 
-    def __init__(self, source: str, rows: Any, captions: Sequence[Caption], on_progress: OnProgress | None) -> None:
-        self._source, self._rows, self._captions = source, rows, list(captions)
+    def __init__(
+        self, source: str, store: PictureStore, captions: Sequence[Caption], on_progress: OnProgress | None
+    ) -> None:
+        self._source, self._store, self._captions = source, store, list(captions)
         self._sizes: list[tuple[int, int]] = []
         self.digest = self._check(on_progress)
 
@@ -62,7 +68,7 @@ class PictureSet:
 
     def name(self, index: int) -> str:
         """The picture's file name, or "row 3" where it has none."""
-        return self._file(self._row(index)) or f"row {index + 1}"
+        return self._store.name(index) or f"row {index + 1}"
 
     def picture(self, index: int) -> Image.Image:
         """The picture in RGB, upright, alpha laid over white.
@@ -72,21 +78,11 @@ class PictureSet:
         """
         return self._decoded(index)[0]
 
-    def _row(self, index: int) -> dict[str, Any] | None:
-        row: dict[str, Any] | None = self._rows[index][self._rows.column_names[0]]
-        return row
-
-    def _file(self, row: dict[str, Any] | None) -> str:
-        return str((row or {}).get("path") or "").replace("\\", "/").rsplit("/", 1)[-1]
-
     def _decoded(self, index: int) -> tuple[Image.Image, str]:
         """A picture and the SHA-256 of its encoded bytes."""
-        row = self._row(index)
-        file = self._file(row)
+        file = self._store.name(index)
         where = f"{self._source}, row {index + 1}" + (f" ({file})" if file else "")
-        if row is None or (row["bytes"] is None and not row["path"]):
-            raise DataError(f"{where} holds no picture: fill it in or delete the row")
-        content = row["bytes"] if row["bytes"] is not None else _read(row["path"], where)
+        content = self._store.read(index, where)
         return decode_picture(content, where), hashlib.sha256(content).hexdigest()
 
     def _check(self, on_progress: OnProgress | None) -> str:
@@ -141,69 +137,60 @@ def open_pictures(
         DataError: nothing there, no such split or column, missing or wrong captions, or pictures that cannot be
             used; the text names file and row and the way out.
     """
-    dataset = open_dataset(source, split)
-    if image_column not in dataset.column_names:
-        raise DataError(
-            f"{source} has no column {image_column!r} of pictures; found {listed(dataset.column_names)}: name it with "
-            "--image-column (image_column in Python), or give a folder of pictures"
-        )
-    if most is not None:
-        dataset = dataset.select(range(min(most, len(dataset))))
-    if not len(dataset):
+    with open_source(source, split) as opened:
+        if image_column not in opened.names:
+            raise DataError(
+                f"{source} has no column {image_column!r} of pictures; found {_listed(opened.names)}: name it with "
+                "--image-column (image_column in Python), or give a folder of pictures"
+            )
+        if not opened.holds_pictures(image_column):
+            raise DataError(
+                f"{source}: column {image_column!r} holds other values, not pictures: name the right one with "
+                "--image-column (image_column in Python)"
+            )
+        if need_captions and caption_column not in opened.names:
+            raise DataError(
+                f"{source} has no captions: no column {caption_column!r}; found {_listed(opened.names)}: name it with "
+                f"--caption-column (caption_column in Python), or put captions beside the pictures in {METADATA}; where "
+                "pictures are explained, selected or merged for, --vision MODEL writes them"
+            )
+        store, captions = _gathered(source, opened, image_column, caption_column, most, need_captions)
+    if not captions:
         raise DataError(f"{source} holds no pictures: give at least one")
-    captions = _captions(source, dataset, image_column, caption_column, need_captions)
-    import datasets
-
-    rows = dataset.select_columns([image_column])
-    try:
-        with quiet():
-            rows = rows.cast_column(image_column, datasets.Image(decode=False))
-    except refusals() as error:
-        kind = dataset.features[image_column]
-        raise DataError(
-            f"{source}: column {image_column!r} holds {kind}, not pictures: name the right one with --image-column "
-            "(image_column in Python)"
-        ) from error
-    return PictureSet(source, rows, captions, on_progress)
+    return PictureSet(source, store, captions, on_progress)
 
 
-def _captions(source: str, dataset: Any, image_column: str, column: str, needed: bool) -> list[Caption]:
-    if column not in dataset.column_names:
-        if not needed:
-            return [None] * len(dataset)
-        raise DataError(
-            f"{source} has no captions: no column {column!r}; found {listed(dataset.column_names)}: name it with "
-            f"--caption-column (caption_column in Python), or put captions beside the pictures in {METADATA}; where "
-            "pictures are explained, selected or merged for, --vision MODEL writes them"
-        )
-    values, faults = dataset.select_columns([column]).with_format(None)[column], []
-    captions: list[Caption] = []
-    for number, value in enumerate(values, start=1):
-        texts = value if isinstance(value, list) else [value]
-        wrong = next((text for text in texts if not isinstance(text, str | None)), None)
-        if wrong is not None:
-            faults.append(f"{source}, row {number}: {column!r} is {kind_of(wrong)}, not text: write captions as text")
-        kept = [text for text in texts if isinstance(text, str) and text.strip()]
-        if needed and wrong is None and (not kept or len(kept) < len(texts)):
-            faults.append(f"{source}, row {number}: the caption in {column!r} is empty: fill it in or delete the row")
-        captions.append((kept if isinstance(value, list) else kept[0]) if kept else None)
+def _gathered(
+    source: str, opened: PictureRows, image_column: str, caption_column: str, most: int | None, needed: bool
+) -> tuple[PictureStore, list[Caption]]:
+    """The pictures and captions of the first rows."""
+    store, captions, faults = PictureStore(), [], list[str]()
+    for number, row in enumerate(islice(opened.rows([image_column, caption_column]), most), start=1):
+        store.add(row.values.get(image_column), opened.read_file, lasting=opened.lasting)
+        value = row.values.get(caption_column)
+        caption, fault = _caption(value, needed)
+        captions.append(caption)
+        if fault is not None:
+            faults.append(f"{source}, row {number}: {fault.format(column=repr(caption_column))}")
     _refuse(faults, len(captions))
-    return captions
+    return store, captions
 
 
-def _read(path: str, where: str) -> bytes:
-    try:
-        if "::" in path or "://" in path:
-            import fsspec  # type: ignore[import-untyped]
+def _caption(value: Any, needed: bool) -> tuple[Caption, str | None]:
+    """A caption, and what is wrong with it."""
+    texts = value if isinstance(value, list) else [value]
+    wrong = next((text for text in texts if not isinstance(text, str | None)), None)
+    kept = [text for text in texts if isinstance(text, str) and text.strip()]
+    caption: Caption = (kept if isinstance(value, list) else kept[0]) if kept else None
+    if wrong is not None:
+        return caption, f"{{column}} is {kind_of(wrong)}, not text: write captions as text"
+    if needed and (not kept or len(kept) < len(texts)):
+        return caption, "the caption in {column} is empty: fill it in or delete the row"
+    return caption, None
 
-            with fsspec.open(path, "rb") as stream:
-                content: bytes = stream.read()
-            return content
-        return Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{where}: there is no such file: put it there or delete the row") from error
-    except OSError as error:
-        raise DataError(f"{where} cannot be read ({error.strerror or error}): check its permissions") from error
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(printable(name, _SHOWN)) for name in names) or "none"
 
 
 def _refuse(faults: Sequence[str], count: int) -> None:

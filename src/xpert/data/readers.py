@@ -1,6 +1,6 @@
 """Any source of personal data -> list of samples: the one door of the data room.
 
-Knows which reader fits a source; the parts know bytes (`files`), formats, rows, chats, exports and Hugging Face
+Knows which reader fits a source; the parts know bytes (`files`), formats, tables, rows, chats, exports and Hugging Face
 datasets (`hub`). A text of which nothing says that the person wrote it is refused.
 """
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from xpert.data import formats, hub
+from xpert.data import formats, hub, saved, tables
 from xpert.data.chat_logs import read_chat_log
 from xpert.data.exports import Export, read_export, read_export_folder
 from xpert.data.files import is_parquet, read_text, unreadable
 from xpert.data.gathering import Content, gather_samples
 from xpert.data.kinds import kind_by_name, kind_of_text, way_out
+from xpert.data.regular import check_regular, files_inside, named_by_user
+from xpert.data.split_names import parse_slice, slice_bounds
 from xpert.data.splits import files_of_split
 from xpert.errors import DataError, SettingsError
 from xpert.records import Sample
@@ -29,13 +31,14 @@ _SUFFIXES = {
     ".tsv": "tsv",
     ".tab": "tsv",
     ".parquet": "parquet",
+    ".arrow": "parquet",
     ".txt": "text",
     ".text": "text",
     ".md": "text",
     ".markdown": "text",
 }
 _MAIL = (".eml", ".mbox", ".mbx")
-_ABOUT = frozenset({"readme", "license", "licence", "dataset_info", "dataset_infos"})
+_ABOUT = frozenset({"readme", "license", "licence", "dataset_info", "dataset_infos", "dataset_dict", "state", "config"})
 """Stems of files that tell of a folder, and hold no data of it."""
 
 
@@ -62,7 +65,8 @@ def read_samples(
 
     Args:
         source: a file (also gzip-compressed), a folder of files or of a dataset, or the name of a Hugging Face dataset.
-        format: one of `FORMATS`; "auto" goes by suffix and content; "hub" always asks `datasets.load_dataset`.
+        format: one of `FORMATS`; "auto" goes by suffix and content; "hub" is a dataset of the hub, or a local folder
+            that is laid out as one.
         split: the split of a dataset, or of a folder whose files or subfolders are named by split; a single file is
             read whole.
         prompt_column: column of the prompt, where its name is not understood.
@@ -95,20 +99,16 @@ def read_samples(
 
 def _contents(source: str | Path, format: str, split: str, me: str | None) -> Iterator[Content]:
     if format == "hub":
-        yield hub.hub_rows(str(source), split)
+        yield from _dataset_contents(str(source), split, me)
         return
     if not str(source).strip():
         raise DataError("no data source: give a file, a folder or the name of a Hugging Face dataset")
-    try:
-        path = Path(source).expanduser()
-        is_folder, is_file, exists = path.is_dir(), path.is_file(), path.exists()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"the data source cannot be looked up as a path ({error}): give a file or a folder") from error
-    if is_folder:
+    path = named_by_user(source)
+    if path.is_dir():
         yield from _folder_contents(path, format, split, me)
-    elif is_file:
+    elif path.is_file():
         yield _file_content(path, format, me)
-    elif exists:
+    elif path.exists():
         raise DataError(f"{path} is neither a file nor a folder: write its content to a file first")
     elif isinstance(source, Path) or format != "auto" or _looks_like_path(source):
         raise DataError(f"no file or folder {path}: check the path")
@@ -134,7 +134,7 @@ def _suffix_format(path: Path) -> str | None:
 def _file_content(path: Path, format: str, me: str | None) -> Content:
     chosen = _suffix_format(path) if format == "auto" else format
     if chosen == "parquet" or (chosen is None and is_parquet(path)):
-        return formats.parquet_rows(path)
+        return tables.parquet_rows(path)
     try:
         text = read_text(path)
     except DataError:
@@ -193,44 +193,56 @@ def _written(path: Path, text: str, me: str | None, *, prose: bool) -> Content:
     return formats.text_rows(path, text)
 
 
+def _dataset_contents(source: str, split: str, me: str | None) -> Iterator[Content]:
+    """A dataset of the hub, or a local folder that is laid out as one; "train[:10%]" takes some of the rows."""
+    path = named_by_user(source)
+    if path.is_file():
+        yield _file_content(path, "auto", me)
+    elif path.is_dir():
+        name, ends = parse_slice(split)
+        contents = _laid_out(path, name, me)
+        if ends is None:
+            yield from contents
+        else:
+            rows = [row for content in contents if not isinstance(content, Export) for row in content]
+            yield rows[slice_bounds(ends, len(rows))]
+    else:
+        yield hub.hub_rows(source, split)
+
+
+def _laid_out(folder: Path, split: str, me: str | None) -> Iterator[Content]:
+    if saved.is_saved_dataset(folder):
+        yield saved.saved_rows(folder, split)
+        return
+    for file in files_of_split(folder, _nested_files(folder, "auto"), split):
+        yield _file_content(file, "auto", me)
+
+
 def _folder_contents(folder: Path, format: str, split: str, me: str | None) -> Iterator[Content]:
     export = read_export_folder(folder)
     if export is not None:
         yield export
         return
-    if hub.is_saved_dataset(folder):
-        yield hub.saved_rows(folder, split)
+    if saved.is_saved_dataset(folder):
+        yield saved.saved_rows(folder, split)
         return
     try:
-        files = _files(folder, format)
-        if not files:
-            subfolders = sorted(entry for entry in folder.rglob("*") if entry.is_dir() and not entry.is_symlink())
-            files = [
-                file
-                for subfolder in subfolders
-                if not any(part.startswith(".") for part in subfolder.relative_to(folder).parts)
-                for file in _files(subfolder, format)
-            ]
-        if not files:
-            found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
-            suffixes = ", ".join(suffix for suffix, kind in _SUFFIXES.items() if format in ("auto", kind))
-            raise DataError(f"folder {folder} has no file to read; found {found}; read are {suffixes} (also with .gz)")
-        whole = folder.resolve()
-        inside = [
-            whole,
-            *([whole.parents[1] / "blobs"] if whole.parent.parent.name.startswith("datasets--") else []),
-        ]  # the hub's cache
-        for file in files:
-            if not any(file.resolve().is_relative_to(place) for place in inside):
-                raise DataError(f"{file} is a link that leads out of the folder: put the file itself there, or give it")
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        files = [entry for entry in entries if not entry.is_dir() and _wanted(entry, format)]
     except OSError as error:
         raise unreadable(folder, error) from error
-    for file in files_of_split(folder, files, split):
+    check_regular(folder, files)
+    for file in files_of_split(folder, files or _nested_files(folder, format), split):
         yield _file_content(file, format, me)
 
 
-def _files(folder: Path, format: str) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if _wanted(file, format) and file.is_file())
+def _nested_files(folder: Path, format: str) -> list[Path]:
+    names = files_inside(folder, lambda name: _wanted(Path(name), format))
+    if not names:
+        found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+        suffixes = ", ".join(suffix for suffix, kind in _SUFFIXES.items() if format in ("auto", kind))
+        raise DataError(f"folder {folder} has no file to read; found {found}; read are {suffixes} (also with .gz)")
+    return [folder / name for name in names]
 
 
 def _wanted(file: Path, format: str) -> bool:
