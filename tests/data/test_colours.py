@@ -96,7 +96,9 @@ def pixel(content: bytes) -> np.ndarray:
     return np.asarray(decode_picture(content, "x"))[0, 0].astype(int)
 
 
-@pytest.mark.parametrize("colour", [(255, 0, 0), (200, 60, 40), (0, 255, 0), (30, 90, 220), (128, 128, 128), (255,) * 3])
+@pytest.mark.parametrize(
+    "colour", [(255, 0, 0), (200, 60, 40), (0, 255, 0), (30, 90, 220), (128, 128, 128), (255,) * 3]
+)
 @pytest.mark.parametrize(("primaries", "gamma"), [(DISPLAY_P3, None), (ADOBE, 2.19921875)])
 def test_colours_of_a_wide_space_become_those_of_srgb(colour: Any, primaries: Any, gamma: float | None) -> None:
     content = saved(Image.new("RGB", (4, 4), colour), icc_profile=profile(primaries, gamma))

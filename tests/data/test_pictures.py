@@ -235,7 +235,9 @@ def test_what_is_not_there_says_so(folder: Path, tmp_path: Path, monkeypatch: py
 
 def test_broken_metadata_say_so(folder: Path) -> None:
     (folder / "metadata.jsonl").write_text('{"file_name": "000.png", "text": "a"\n')
-    with pytest.raises(DataError, match="mine cannot be opened as pictures .*metadata.jsonl, row 1: broken JSON at column"):
+    with pytest.raises(
+        DataError, match="mine cannot be opened as pictures .*metadata.jsonl, row 1: broken JSON at column"
+    ):
         open_pictures(str(folder))
 
 

@@ -46,6 +46,8 @@ def check_messages(stream: BinaryIO, start: int, size: int, limit: int, where: s
             if total > limit:
                 raise too_large(where, size, limit)
             position = body + length
+    except DataError:
+        raise
     except (struct.error, ValueError, IndexError) as error:
         raise damaged(where, str(error)) from error
 
@@ -116,7 +118,9 @@ class _Flat:
 
     def table(self, number: int) -> _Flat | None:
         place = self._place(number)
-        return None if place is None else _Flat(self._content, place + struct.unpack_from("<I", self._content, place)[0])
+        return (
+            None if place is None else _Flat(self._content, place + struct.unpack_from("<I", self._content, place)[0])
+        )
 
     def pairs(self, number: int) -> Iterator[tuple[int, int]]:
         place = self._place(number)

@@ -45,8 +45,8 @@ def picture_folder_rows(source: str, folder: Path, split: str) -> tuple[list[Row
     archives = files_inside(folder, lambda name: name.lower().endswith(".zip"))
     if archives:
         raise DataError(
-            f"{source} holds archives beside its pictures ({len(archives)} .zip), which are not opened: unpack them, or "
-            "move them to another folder"
+            f"{source} holds archives beside its pictures ({len(archives)} .zip), which are not opened: unpack them, "
+            "or move them to another folder"
         )
     pictures = picture_names(folder)
     metadata = files_inside(folder, lambda name: name in _METADATA)
@@ -109,7 +109,9 @@ def _refuse_left_out(source: str, pictures: list[str], named: list[str]) -> None
     known = {PurePosixPath(name).as_posix() for name in named}
     left_out = [name for name in pictures if name not in known]
     if left_out:
-        shown = ", ".join(printable(name, 80) for name in left_out[:_NAMED]) + (" ..." if len(left_out) > _NAMED else "")
+        shown = ", ".join(printable(name, 80) for name in left_out[:_NAMED]) + (
+            " ..." if len(left_out) > _NAMED else ""
+        )
         raise DataError(
             f"{source}: the metadata name no row for {len(left_out)} of the pictures ({shown}): add their rows, or "
             "move them to another folder"

@@ -95,7 +95,9 @@ def _file(source: str, path: Path) -> PictureRows:
     try:
         return _tables(source, [path], None)
     except DataError as error:
-        raise DataError(f"{source} is no Parquet file of pictures ({error}): give the folder with the pictures") from error
+        raise DataError(
+            f"{source} is no Parquet file of pictures ({error}): give the folder with the pictures"
+        ) from error
 
 
 def _tables(source: str, files: Sequence[Path], folder: Path | None) -> PictureRows:

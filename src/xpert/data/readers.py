@@ -1,6 +1,6 @@
 """Any source of personal data -> list of samples: the one door of the data room.
 
-Knows which reader fits a source; the parts know bytes (`files`), formats, tables, rows and Hugging Face datasets (`hub`).
+Knows which reader fits a source; the parts know bytes (`files`), formats, tables, rows and datasets of the hub (`hub`).
 """
 
 from __future__ import annotations

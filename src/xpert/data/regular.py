@@ -172,13 +172,20 @@ def _lies_in(real: Path, roots: list[Path]) -> bool:
 def _refuse_special(path: Path, mode: int) -> None:
     if stat.S_ISREG(mode):
         return
-    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISLNK, "a link"))
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISLNK, "a link"),
+    )
     kind = next((words for is_kind, words in kinds if is_kind(mode)), "a device")
     raise DataError(f"{_shown(path)} is {kind}, only regular files are read: write its content to a file, or remove it")
 
 
 def _leads_out(where: str) -> DataError:
-    return DataError(f"{where} is a link that leads out of its folder, which is not opened: copy the file there instead")
+    return DataError(
+        f"{where} is a link that leads out of its folder, which is not opened: copy the file there instead"
+    )
 
 
 def _shown(path: Path) -> str:

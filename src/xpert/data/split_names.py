@@ -18,7 +18,9 @@ _KEYWORDS = {
     "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
 _APART = r"[-._ 0-9]"
-_WORD = re.compile(rf"(?:^|{_APART})({'|'.join(sorted(_KEYWORDS, key=len, reverse=True))})(?:{_APART}|$)", re.IGNORECASE)
+_WORD = re.compile(
+    rf"(?:^|{_APART})({'|'.join(sorted(_KEYWORDS, key=len, reverse=True))})(?:{_APART}|$)", re.IGNORECASE
+)
 _SHARD = re.compile(r"(?:^|/)data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*$")
 _SLICED = re.compile(r"(.+?)\[(-?\d+%?)?:(-?\d+%?)?\]")
 _NAMED = 3

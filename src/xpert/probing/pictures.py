@@ -31,7 +31,7 @@ from xpert.models.opened import LoadedPipeline, open_pipeline
 from xpert.models.pipelines import check_pipeline, is_pipeline, pipeline_digest, resolve_pipeline
 from xpert.models.reference import ModelReference
 from xpert.records import PicturePair
-from xpert.writing import whole_file
+from xpert.writing import private_folder, whole_file
 
 PAINTING_FILE = "painting.json"
 _SEED_BITS = 63
@@ -297,6 +297,7 @@ class PictureProber:
             files = [file if file.is_file() else fresh / file.name for file in files]
         if all(file.is_file() for file in files):
             return files
+        private_folder(self.folder)
         with open_pipeline(reference, device=self.device) as loaded:
             paint(
                 loaded,
