@@ -360,3 +360,29 @@ def test_repetitive_but_honest_data_is_read(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "me.jsonl.gz", "wt") as sink:
         sink.writelines(json.dumps({"text": text}) + "\n" for text in texts)
     assert len(read_samples(tmp_path / "me.jsonl.gz")) == 100_000
+
+
+def test_no_damage_of_a_footer_ends_the_process(tmp_path: Path) -> None:
+    """Some footers make pyarrow abort where their columns are looked at."""
+    turns = pa.array([[{"role": "user", "content": f"turn {n}"}] for n in range(50)])
+    file = parquet(pa.table({"messages": turns}), tmp_path / "me")
+    code = """
+import sys
+from pathlib import Path
+from xpert.data import read_samples
+from xpert.errors import DataError
+
+file = Path(sys.argv[1])
+whole = file.read_bytes()
+length = int.from_bytes(whole[-8:-4], "little")
+for place in range(len(whole) - 8 - length, len(whole) - 8):
+    damaged = bytearray(whole)
+    damaged[place] ^= 16
+    file.write_bytes(bytes(damaged))
+    try:
+        read_samples(file)
+    except DataError:
+        pass
+"""
+    run = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr[-2000:]
