@@ -218,3 +218,23 @@ def test_windows_syncs_what_may_be_written_and_no_folders(tmp_path: Path, monkey
 
 def test_names_aside_are_hidden_and_tell_whose_they_are(tmp_path: Path) -> None:
     assert re.fullmatch(r"\.out\.xpert-[0-9a-f]{8}\.new", name_aside(tmp_path / "out", "new").name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs modes of files")
+def test_what_is_private_is_nobody_elses_from_its_first_byte_on(tmp_path: Path) -> None:
+    from xpert.reporting.page import write_page
+    from xpert.writing import private_folder
+
+    file, before = tmp_path / "page.html", os.umask(0)
+    try:
+        file.write_text("old")
+        with whole_file(file, private=True) as fresh:
+            assert fresh.stat().st_mode & 0o777 == 0o600
+            fresh.write_text("new")
+        write_page(tmp_path / "other.html", "<p>")
+        private_folder(tmp_path / "cache" / "pictures")
+    finally:
+        os.umask(before)
+    assert file.read_text() == "new" and file.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "other.html").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "cache" / "pictures").stat().st_mode & 0o777 == 0o700

@@ -53,7 +53,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pretrained_model_name_or_path", required=True, help="pipeline: folder or hub name")
     parser.add_argument("--revision", help="revision of a hub name")
-    parser.add_argument("--train_data_dir", required=True, help="what datasets.load_dataset opens")
+    parser.add_argument("--train_data_dir", required=True, help="folder, Parquet file or hub name of the pictures")
     parser.add_argument("--image_column", default="image")
     parser.add_argument("--caption_column", default="text")
     parser.add_argument("--max_train_samples", type=int, help="use so many of the first pictures")

@@ -26,10 +26,14 @@ _ASIDE = re.compile(r"\..+\.xpert-[0-9a-f]{8}\.(?:new|old|part)")
 
 
 @contextmanager
-def whole_file(file: Path) -> Iterator[Path]:
+def whole_file(file: Path, *, private: bool = False) -> Iterator[Path]:
     """A name beside `file`; what the block writes there is synced and renamed to `file`, whose folder is made.
 
     A reader sees the old file or the new one. Where the block raises, the old one stays and nothing else is left.
+
+    Args:
+        file: what appears.
+        private: only the user may read it, from its first byte on.
 
     Raises:
         StorageError: the disk refused.
@@ -39,6 +43,8 @@ def whole_file(file: Path) -> Iterator[Path]:
         sweep(file.parent)
         fresh = name_aside(file, "part")
         try:
+            if private:
+                os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             yield fresh
             sync_to_disk(fresh)
             os.replace(fresh, file)
@@ -46,6 +52,18 @@ def whole_file(file: Path) -> Iterator[Path]:
         finally:
             with suppress(OSError):
                 fresh.unlink(missing_ok=True)
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder, where it is missing, that only the user may look into; one that is there becomes so.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    with disk_refusals(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.name != "nt":
+            folder.chmod(0o700)
 
 
 @contextmanager

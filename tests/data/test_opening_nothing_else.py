@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,7 @@ def test_the_card_of_a_folder_names_no_files(secret: Path, tmp_path: Path) -> No
     for (how, room), found in zip(jobs, watched(jobs, tmp_path), strict=True):
         assert found["told"] == (2 if how == "pictures" else ["mine"])
         assert opened_elsewhere(found, room) == []
+    assert not (tmp_path / "hf").exists()  # and no copy stays in a cache of the library's
 
 
 @pytest.mark.parametrize(
@@ -323,10 +325,60 @@ def test_rows_of_a_dataset_of_the_hub_open_nothing_else(
     prepared = datasets.Dataset(picture_table(*paths)).cast_column("image", datasets.Image())
     monkeypatch.setattr(datasets, "load_dataset", lambda name, split: prepared)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(hub, "_is_offline", lambda _: True)
+    monkeypatch.setattr(hub, "_is_offline", lambda: True)
     with pytest.raises(
         DataError, match=r"row 1 \(secret.png\) names something outside the dataset.* \(and 0 more|row 3"
     ):
         open_pictures("me/mine")
     prepared = prepared.select([3])
     assert open_pictures("me/mine").size(0) == (4, 6)
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt, ValueError])
+def test_what_is_prepared_of_a_dataset_is_private_and_gone_after(
+    error: type[BaseException] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    from xpert.data import hub
+
+    rooms: list[Path] = []
+
+    class Builder:
+        config = type("Config", (), {"data_files": {"train": ["hf://datasets/me/mine@1/a.parquet"]}})()
+
+        def download_and_prepare(self) -> None:
+            (rooms[0] / "mine.arrow").write_bytes(b"personal")
+
+        def as_dataset(self, split: str) -> Any:
+            return datasets.Dataset.from_dict({"text": ["one", "two"]})
+
+    Builder.__module__ = "datasets.packaged_modules.parquet.parquet"
+
+    def opened(name: str, revision: str, cache_dir: str) -> Builder:
+        assert (name, revision) == ("me/mine", "1")
+        rooms.append(Path(cache_dir))
+        assert os.name == "nt" or rooms[0].stat().st_mode & 0o77 == 0
+        return Builder()
+
+    found = type("Info", (), {"id": "me/mine", "sha": "1", "siblings": ()})()
+    monkeypatch.setattr(hub, "look_up", lambda name, split: found)
+    monkeypatch.setattr(datasets, "load_dataset_builder", opened)
+    with suppress(error or ()):
+        for number, row in enumerate(hub.hub_rows("me/mine", "train")):
+            assert row.values["text"] == ("one", "two")[number]
+            if error is not None:
+                raise error
+    assert rooms and not rooms[0].exists()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_dataset_of_the_hub_is_read_only_where_it_holds_its_data_itself(own: bool) -> None:
+    from xpert.data import hub
+
+    files = {"train": ["hf://datasets/me/mine@1/a.h5" if own else "hf://datasets/other/x@1/a.parquet"]}
+    builder = type("Builder", (), {"config": type("Config", (), {"data_files": files})()})
+    builder.__module__ = f"datasets.packaged_modules.{'hdf5.hdf5' if own else 'parquet.parquet'}"
+    found = type("Info", (), {"id": "me/mine"})()
+    with pytest.raises(DataError, match="in a format that is not read" if own else "names files outside of it"):
+        hub._check_builder(builder(), found)

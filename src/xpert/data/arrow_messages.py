@@ -46,6 +46,8 @@ def check_messages(stream: BinaryIO, start: int, size: int, limit: int, where: s
             if total > limit:
                 raise too_large(where, size, limit)
             position = body + length
+    except DataError:
+        raise
     except (struct.error, ValueError, IndexError) as error:
         raise damaged(where, str(error)) from error
 

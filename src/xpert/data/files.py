@@ -18,7 +18,7 @@ MAX_TEXT_BYTES = 2 * 1024**3
 
 _UNPACKED_FLOOR = 16 * 2**20
 _UNPACKED_RATIO = 50
-"""A compressed text of more than `_UNPACKED_FLOOR` may be so many times as large as its file; texts are 3 to 20 times."""
+"""A compressed text of more than `_UNPACKED_FLOOR` may be so many times as large as its file; texts are 3 to 20."""
 
 _PIECE_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"

@@ -75,20 +75,16 @@ def open_hub(name: str, split: str) -> Iterator[HubDataset]:
     """Open one split of a dataset of the hub; offline, of the local cache.
 
     Raises:
-        DataError: `datasets` is not installed, it is no name of a dataset, the hub or the cache does not give it, it has
-            no such split, or files of it lie elsewhere.
+        DataError: `datasets` is not installed, it is no name of a dataset, the hub or the cache does not give it, it
+            has no such split, or files of it lie elsewhere.
     """
     datasets = _library(name)
-    if not _NAME.fullmatch(name) or Path(name).exists() or _is_file_kind(name):
-        raise DataError(f"{name!r} is neither a file or folder here nor a name of the Hugging Face hub: check it")
-    offline = _is_offline(datasets)
-    found = None if offline else _look_up(name, split)
+    found = look_up(name, split)
     with tempfile.TemporaryDirectory(prefix="xpert-hub-", ignore_cleanup_errors=True) as room, quiet():
         try:
             if found is None:  # the library looks into its cache and nowhere else
                 dataset = datasets.load_dataset(name, split=split)
             else:
-                _check_cards(found)
                 builder = datasets.load_dataset_builder(found.id, revision=found.sha, cache_dir=room)
                 _check_builder(builder, found)
                 builder.download_and_prepare()
@@ -146,6 +142,43 @@ def check_config(stated: Any, where: str) -> None:
                 refuse_name(name, f"{where}: its card")
 
 
+def look_up(name: str, split: str) -> Any:
+    """What the hub tells of a dataset whose card names no files elsewhere; None where nothing may be asked.
+
+    It is asked once, so that an unreachable hub fails at once.
+
+    Raises:
+        DataError: no name of the hub, the hub does not give it, or its card names files elsewhere.
+    """
+    check_name(name)
+    if _is_offline():
+        return None
+    from huggingface_hub import HfApi
+
+    try:
+        found = HfApi().dataset_info(name, timeout=10)
+        _check_cards(found)
+    except DataError:
+        raise
+    except Exception as error:  # what the connection raises belongs to whichever HTTP library is below
+        raise DataError(
+            f"{name!r} gave no dataset with split {split!r} ({type(error).__name__}): {name!r} is no folder here, and "
+            "the hub did not give it; set HF_HUB_OFFLINE=1 to read one that is in the local cache, or check the name, "
+            "the split, the network and HF_HUB_OFFLINE"
+        ) from error
+    return found
+
+
+def check_name(name: str) -> None:
+    """See that a name can be one of the hub's, before a library takes it for a URL, a path or a kind of files.
+
+    Raises:
+        DataError: it cannot.
+    """
+    if not _NAME.fullmatch(name) or Path(name).exists() or _is_file_kind(name):
+        raise DataError(f"{name!r} is neither a file or folder here nor a name of the Hugging Face hub: check it")
+
+
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
@@ -167,7 +200,8 @@ def _check_cards(found: Any) -> None:
         if name in present:
             file = hf_hub_download(found.id, name, repo_type="dataset", revision=found.sha)
             text = Path(file).read_text("utf-8")
-            check_config(DatasetCard(text).data.to_dict() if name.endswith(".md") else yaml.safe_load(text), found.id)
+            stated = DatasetCard(text).data.__dict__ if name.endswith(".md") else yaml.safe_load(text)
+            check_config(stated, found.id)
 
 
 def _check_builder(builder: Any, found: Any) -> None:
@@ -182,20 +216,6 @@ def _check_builder(builder: Any, found: Any) -> None:
             raise DataError(f"{found.id} names files outside of it, which are not opened: give another dataset")
 
 
-def _look_up(name: str, split: str) -> Any:
-    """What the hub tells of a dataset, asked once, so that an unreachable hub fails at once."""
-    from huggingface_hub import HfApi
-
-    try:
-        return HfApi().dataset_info(name, timeout=10)
-    except Exception as error:  # what the connection raises belongs to whichever HTTP library is below
-        raise DataError(
-            f"{name!r} gave no dataset with split {split!r} ({type(error).__name__}): {name!r} is no folder here, and "
-            "the hub did not give it; set HF_HUB_OFFLINE=1 to read one that is in the local cache, or check the name, "
-            "the split, the network and HF_HUB_OFFLINE"
-        ) from error
-
-
 def _download_folders(name: str) -> tuple[Path, ...]:
     """Where the hub's own cache keeps the files of a dataset."""
     from huggingface_hub import constants
@@ -203,7 +223,8 @@ def _download_folders(name: str) -> tuple[Path, ...]:
     return (Path(constants.HF_HUB_CACHE, "datasets--" + name.replace("/", "--")).resolve(),)
 
 
-def _is_offline(datasets: Any) -> bool:
+def _is_offline() -> bool:
+    import datasets
     from huggingface_hub import is_offline_mode
 
     return bool(is_offline_mode() or datasets.config.HF_HUB_OFFLINE)

@@ -85,6 +85,8 @@ def check_pages(stream: BinaryIO, size: int, limit: int, row_bytes: int, where: 
                     raise ValueError("a column without its place")
                 if not _add_chunk(stream, size, chunk, leaf, index, rows, limit, found):
                     raise too_large(where, size, limit)
+    except DataError:
+        raise
     except ValueError as error:
         raise damaged(where, str(error)) from error
     return found

@@ -45,8 +45,8 @@ def picture_folder_rows(source: str, folder: Path, split: str) -> tuple[list[Row
     archives = files_inside(folder, lambda name: name.lower().endswith(".zip"))
     if archives:
         raise DataError(
-            f"{source} holds archives beside its pictures ({len(archives)} .zip), which are not opened: unpack them, or "
-            "move them to another folder"
+            f"{source} holds archives beside its pictures ({len(archives)} .zip), which are not opened: unpack them, "
+            "or move them to another folder"
         )
     pictures = picture_names(folder)
     metadata = files_inside(folder, lambda name: name in _METADATA)

@@ -151,8 +151,8 @@ def open_pictures(
         if need_captions and caption_column not in opened.names:
             raise DataError(
                 f"{source} has no captions: no column {caption_column!r}; found {_listed(opened.names)}: name it with "
-                f"--caption-column (caption_column in Python), or put captions beside the pictures in {METADATA}; where "
-                "pictures are explained, selected or merged for, --vision MODEL writes them"
+                f"--caption-column (caption_column in Python), or put captions beside the pictures in {METADATA}; "
+                "where pictures are explained, selected or merged for, --vision MODEL writes them"
             )
         store, captions = _gathered(source, opened, image_column, caption_column, most, need_captions)
     if not captions:

@@ -67,6 +67,8 @@ def _read(folder: Path, file: Path) -> dict[str, Any]:
     check_regular(folder, [file])
     try:
         found = json.loads(read_text(file))
+    except DataError:
+        raise
     except (ValueError, RecursionError) as error:
         raise _damaged(folder, f"{file.name} is no JSON") from error
     if not isinstance(found, dict):

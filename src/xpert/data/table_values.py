@@ -63,13 +63,13 @@ def cost_of(column: Any) -> int:
         if not (is_text(kind) or is_bytes(kind)):
             return len(column) * _ENTRY_BYTES
         lengths = compute.binary_length(column.dictionary).take(column.indices)
-        return len(column) * _ENTRY_BYTES + (compute.sum(lengths).as_py() or 0)
+        return len(column) * _ENTRY_BYTES + int(compute.sum(lengths).as_py() or 0)
     if types.is_string_view(kind) or types.is_binary_view(kind):
-        return len(column) * _ENTRY_BYTES + (compute.sum(compute.binary_length(column)).as_py() or 0)
+        return len(column) * _ENTRY_BYTES + int(compute.sum(compute.binary_length(column)).as_py() or 0)
     if types.is_struct(kind):
         return len(column) * _ENTRY_BYTES + sum(cost_of(part) for part in column.flatten())
     if types.is_map(kind):
-        start, end = column.offsets[0].as_py(), column.offsets[-1].as_py()
+        start, end = int(column.offsets[0].as_py()), int(column.offsets[-1].as_py())
         parts = (column.keys[start:end], column.items[start:end])
         return (len(column) + end - start) * _ENTRY_BYTES + sum(cost_of(part) for part in parts)
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):

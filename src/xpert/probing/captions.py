@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xpert.data.formats import jsonl_rows
+from xpert.data.hub import look_up
 from xpert.embedded import EMBEDDED_PIPELINES
 from xpert.errors import DataError, SettingsError
 
@@ -105,8 +106,10 @@ def _from_hub(name: str, count: int | None) -> tuple[str, ...]:
     from datasets import load_dataset
 
     try:
+        found = look_up(name, "test")
+        revision = None if found is None else found.sha
         try:
-            rows = load_dataset(name, split="test", streaming=True)
+            rows = load_dataset(name, split="test", streaming=True, revision=revision)
         except RuntimeError:  # a dataset that is a script; the hub keeps it as Parquet too
             rows = load_dataset(name, split="test", streaming=True, revision="refs/convert/parquet")
         kept = [column for column in (rows.column_names or _COLUMNS) if column in _COLUMNS]

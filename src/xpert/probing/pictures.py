@@ -33,6 +33,7 @@ from xpert.models.reference import ModelReference
 from xpert.probing.painted import is_painted
 from xpert.probing.painted import save_picture as save_picture
 from xpert.records import PicturePair
+from xpert.writing import private_folder
 
 PAINTING_FILE = "painting.json"
 _SEED_BITS = 63
@@ -288,6 +289,7 @@ class PictureProber:
             files = [file if is_painted(file) else fresh / file.name for file in files]
         if all(is_painted(file) for file in files):
             return files
+        private_folder(self.folder)
         with open_pipeline(reference, device=self.device) as loaded:
             paint(
                 loaded,

@@ -20,12 +20,14 @@ _CARDS = 12
 
 
 def write_page(path: Path, html: str) -> None:
-    """Write atomically: a reader sees the old page or the whole new one.
+    """Write atomically: a reader sees the old page or the whole new one; only the user may read it.
+
+    A page tells of a person, shows their pictures, and may name their files.
 
     Raises:
         StorageError: the disk refused; the old page stays.
     """
-    with whole_file(Path(path).expanduser()) as fresh:
+    with whole_file(Path(path).expanduser(), private=True) as fresh:
         fresh.write_text(html, encoding="utf-8", newline="\n")
 
 
