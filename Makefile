@@ -34,7 +34,7 @@ documented: $(VENV)/.ready-images
 		examples/diffusion/run.sh
 
 test: $(VENV)/.ready-test
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.ready-test
 	$(VENV)/bin/ruff check .

@@ -94,7 +94,8 @@ def _turn(rng: random.Random, spelling: int, role: str, text: str) -> dict[str, 
 
 def _roles_of_people(rng: random.Random) -> Any:
     """Names, or whole sentences, where a role belongs; and messages of no role."""
-    roles = rng.choice((["Anna", "Ben"], [mine(rng), theirs(rng)], [hostile(rng), hostile(rng)], ["user", "Anna"]))
+    sentences = [f"{text} and so on till the evening came" for text in (mine(rng), theirs(rng))]
+    roles = rng.choice((["Anna", "Ben"], sentences, [hostile(rng), hostile(rng)], ["user", "Anna"]))
     texts = [mine(rng), theirs(rng)]
     return [{"messages": [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]}]
 

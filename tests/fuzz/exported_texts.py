@@ -121,7 +121,9 @@ def table(rng: random.Random, turns: list[Turn], sound: bool) -> Files:
 def tagged(rng: random.Random, turns: list[Turn], _sound: bool) -> Files:
     """Kinds of text that no reader knows: what is not the person's must not be taken for it."""
     said = [f'<div class="from">{author}</div><div class="text">{text}</div>' for author, text in turns]
-    tweets = "window.YTD.tweets.part0 = " + dumps([{"tweet": {"full_text": text}} for _, text in turns])
+    # What others wrote stands in an archive of X only as it was posted again.
+    posts = [text if author == ME else f"RT @wen: {text}" for author, text in turns]
+    tweets = "window.YTD.tweets.part0 = " + dumps([{"tweet": {"full_text": text}} for text in posts])
     return rng.choice(({"page.html": "<html>" + "\n".join(said) + "</html>"},
     {"sms.xml": "<smses>" + "".join(said) + "</smses>"}, {"tweets.js": tweets},
                        {"cards.vcf": "".join(f"BEGIN:VCARD\nFN:{author}\nNOTE:{text}\nEND:VCARD\n" for author,

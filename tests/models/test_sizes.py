@@ -58,6 +58,7 @@ def spoiled(folder: Path, **changes: Any) -> Path:
         ("max_position_embeddings", 10**13),
         ("text_config", {"num_hidden_layers": 1_000_000}),
         ("vision_config", {"hidden_size": "wide"}),
+        ("num_labels", 10**9),
     ],
 )
 def test_a_size_that_cannot_be_is_named(tmp_path: Path, enter: Callable[[Path], Any], key: str, value: Any) -> None:

@@ -17,6 +17,8 @@ from xpert.records import Sample
 
 _LISTED = 20
 _LONGEST_NAME = 60
+_MOST_WORDS = 6
+"""Of a name; sentences stand where names belong in tables whose columns were mixed up."""
 _MARKS = dict.fromkeys(map(ord, "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"))
 
 
@@ -127,4 +129,8 @@ def _listed(authors: Sequence[tuple[str, int]]) -> str:
 
 
 def _short(name: str) -> str:
-    return printable(" ".join(name.translate(_MARKS).split()), _LONGEST_NAME)
+    """A name as it is listed; what is as long as a sentence may be a text, and is told by its length."""
+    words = name.translate(_MARKS).split()
+    if len(words) > _MOST_WORDS:
+        return f"a name of {len(words)} words"
+    return printable(" ".join(words), _LONGEST_NAME)

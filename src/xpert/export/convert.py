@@ -261,8 +261,7 @@ def _finished(folder: Path, manifest: Manifest, loaded: LoadedModel) -> Manifest
     runtime, called = OnnxRuntime(folder, manifest=manifest, threads=1), f"onnxruntime {version('onnxruntime')}"
     for recompute in (False, True):
         check_golden(runtime, golden, called, recompute=recompute)
-    write_manifest(folder, manifest)
-    return manifest
+    return write_manifest(folder, manifest)
 
 
 def _adapter_files(folder: Path) -> list[str]:

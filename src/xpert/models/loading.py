@@ -23,6 +23,7 @@ from xpert.models.headers import strict_json
 from xpert.models.quantized import quantization
 from xpert.models.reference import ModelReference, model_digest, resolve_folder, tokenizer_digest
 from xpert.models.remote_code import refuse_code
+from xpert.models.sizes import check_sizes
 from xpert.models.skeletons import skeleton
 from xpert.models.token_tables import fit_tokenizer, fresh_generation_config, read_config
 from xpert.models.whole_models import check_whole_fit, inspect_whole_model, is_whole_model
@@ -97,10 +98,11 @@ def load_model(
         check_fit(inspect_adapter(Path(reference.adapter)), folder)
     strict_json((folder / "config.json").read_bytes(), str(folder / "config.json"))
     check_base_files(folder)
-    skeleton(folder)
+    check_sizes(folder)
     try:
-        tokenizer = like.tokenizer if like else _read_tokenizer(folder)
         config = _read_config(folder)
+        skeleton(folder)
+        tokenizer = like.tokenizer if like else _read_tokenizer(folder)
         read: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,

@@ -36,6 +36,9 @@ _WIDTHS = re.compile(
 
 _MOST_POSITIONS = 2**31
 _POSITIONS = re.compile(r"(max_position_embeddings|n_positions|max_seq_len|seq_length|sample_size|n_ctx)")
+_MOST_LABELS = 2**16
+_LABELS = re.compile(r"num_labels")
+"""A configuration makes a name for each label when it is read, whatever tensors there are."""
 _NUMBERS_A_BYTE = 4  # two bits each is the least that anybody stores
 
 
@@ -124,9 +127,16 @@ def _sizes(config: Mapping[str, Any], lead: str, depth: int = 0) -> Iterator[tup
     for key, value in config.items():
         if isinstance(value, dict) and depth < 8 and key != "quantization_config":
             yield from _sizes(value, f"{lead}{key}.", depth + 1)
-        elif any(kind.fullmatch(key) for kind in (_COUNTS, _WIDTHS, _POSITIONS)):
+        elif _switches(key, value):
+            continue
+        elif any(kind.fullmatch(key) for kind in (_COUNTS, _WIDTHS, _POSITIONS, _LABELS)):
             for one in _flat(value):
                 yield f"{lead}{key}", one
+
+
+def _switches(key: str, value: object) -> bool:
+    """Settings that only end like a size and say yes or no, as `block_auto_adjust_ff_dim` does."""
+    return isinstance(value, bool) and any(part in key.split("_") for part in ("auto", "use", "is", "has", "adjust"))
 
 
 def _flat(value: object) -> Iterator[object]:
@@ -144,6 +154,8 @@ def _check(file: Path, key: str, value: object, found: StoredNumbers | None) -> 
     last = key.rsplit(".", 1)[-1]
     if _POSITIONS.fullmatch(last):
         most, why = _MOST_POSITIONS, "no model reads more"
+    elif _LABELS.fullmatch(last):
+        most, why = _MOST_LABELS, "no model tells more apart"
     elif _COUNTS.fullmatch(last):
         stored = MOST_LAYERS if found is None else found.tensors
         most, why = min(MOST_LAYERS, stored), f"the files beside it hold {stored} tensors"

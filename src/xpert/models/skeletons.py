@@ -14,6 +14,7 @@ from xpert.models.headers import strict_json
 from xpert.models.lora_settings import read_capped
 from xpert.models.reference import model_digest
 from xpert.models.sizes import check_sizes, check_total
+from xpert.models.token_tables import read_config
 from xpert.printing import printable
 
 
@@ -30,13 +31,13 @@ def skeleton(folder: Path) -> Any:
 @lru_cache(maxsize=4)
 def _skeleton(folder: Path, digest: str) -> Any:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     file = folder / "config.json"
     try:
         stated = strict_json(read_capped(file), str(file))
         stored = check_sizes(folder, stated)
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = read_config(folder)
         with torch.device("meta"):
             model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
                 config, trust_remote_code=False

@@ -239,11 +239,12 @@ def read_manifest(folder: Path, *, verify: bool = True) -> Manifest:
     return manifest
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write manifest.json, sealed; the last file of a folder."""
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Write manifest.json, sealed; the last file of a folder. Returns what was written."""
     told = manifest.model_dump(mode="json") | {KEY: OPEN}
     (folder / MANIFEST).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
     seal(folder / MANIFEST)
+    return Manifest.model_validate_json((folder / MANIFEST).read_text("utf-8"))
 
 
 def check_file(folder: Path, name: str, manifest: Manifest) -> None:
