@@ -2,16 +2,16 @@
 
     python benchmarks/device_training.py --json OUT [--check] [--sizes small large] [--repeats N]
 
-Random Llamas of two sizes get LoRA on all linear layers, are exported, and take the same steps on every side, each in
-a fresh process, in turns. Sides: `onnx` is `xpert.runtime.OnnxRuntime`, where torch is never loaded; `recompute` the
+Random Llamas of several sizes get LoRA on all linear layers, are exported, and take the same steps on every side, each
+in a fresh process, in turns. Sides: `onnx` is `xpert.runtime.OnnxRuntime`, where torch is never loaded; `recompute` the
 same with activations computed again in the backward pass, as `--gradient-checkpointing` has it; `eager` the loop that
 one writes with transformers and peft; `labelled` the same with logits of the learned places only, as `xpert tune` does
 it; `compiled` is torch.compile around `eager`, where a compiler works; `node` the core of the page under Node.js, in
-WebAssembly on one thread. `--sizes huge` is for what is beyond the 2 GiB of one ONNX file. Time is the processor time
-of a step after the first; memory the highest resident set of the whole process, libraries included. Ratios are onnx /
-eager, the median over the repeats; below 1 is better. The share of the matrix rate is that of the products that a step
-cannot do without (frozen weights 4, adapters 6 operations a number and token, attention 12 s d a token and block),
-over what one large product of torch reaches in processor time.
+WebAssembly on one thread. `--sizes 135m` has the shape of SmolLM2-135M, `--sizes huge` is for what is beyond the 2 GiB
+of one ONNX file. Time is the processor time of a step after the first; memory the highest resident set of the whole
+process, libraries included. Ratios are onnx / eager, the median over the repeats; below 1 is better. The share of the
+matrix rate is that of the products that a step cannot do without (frozen weights 4, adapters 6 operations a number and
+token, attention 12 s d a token and block), over what one large product of torch reaches in processor time.
 """
 
 from __future__ import annotations
@@ -41,11 +41,15 @@ from xpert.testing.tiny import tiny_tokenizer
 
 HUGE = "huge"
 """Beyond the 2 GiB of one ONNX file. Weights alone are most of its memory, on every side: only losses are promised."""
+REAL = "135m"
+"""The shape of SmolLM2-135M: the words of its vocabulary take most of the memory, which is told and not promised."""
 SIZES: dict[str, dict[str, int]] = {
     "small": {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6, "num_attention_heads": 6,
               "num_key_value_heads": 3, "vocab_size": 4096},
     "large": {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8, "num_attention_heads": 8,
               "num_key_value_heads": 4, "vocab_size": 4096},
+    REAL: {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+           "num_key_value_heads": 3, "vocab_size": 49152},
     HUGE: {"hidden_size": 1280, "intermediate_size": 3456, "num_hidden_layers": 28, "num_attention_heads": 20,
              "num_key_value_heads": 4, "vocab_size": 32768},
 }  # fmt: skip
@@ -84,7 +88,7 @@ def make_base(size: str, folder: Path) -> Path:
     config = LlamaConfig(
         **SIZES[size],
         max_position_embeddings=512,
-        tie_word_embeddings=size == "small",
+        tie_word_embeddings=size in ("small", REAL),
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -244,10 +248,10 @@ def main() -> None:
             apart = apart if math.isfinite(apart) else math.nan
             promises.append(Promise(f"{size}: losses of all sides apart", apart, at_most=_SAME))
             if size != HUGE:
-                promises += [
-                    Promise(f"{size}: processor time of a step, onnx / eager", found["time_ratio"], at_most=0.8),
-                    Promise(f"{size}: peak memory, onnx / eager", found["memory_ratio"], at_most=0.7),
-                ]
+                time = found["time_ratio"]
+                promises.append(Promise(f"{size}: processor time of a step, onnx / eager", time, at_most=0.8))
+            if size not in (REAL, HUGE):
+                promises.append(Promise(f"{size}: peak memory, onnx / eager", found["memory_ratio"], at_most=0.7))
     results["install_mib"] = {name: install_bytes(packages) / 2**20 for name, packages in INSTALLS.items()}
     finish("device_training", results, promises, args)
 
