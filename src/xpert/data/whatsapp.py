@@ -16,9 +16,10 @@ from xpert.data.whatsapp_words import ATTACHED, EDITED, LOOSE_STAND_IN, NOT_WRIT
 
 _FORMS = (
     re.compile(rf"{M}\[{M}{MOMENT}{M}\][ \u00a0]?(?P<rest>.*)"),  # iOS
-    re.compile(rf"{M}{MOMENT}{M}[\s]{M}[-–]{M}\s(?P<rest>.*)"),  # Android
+    re.compile(rf"{M}{MOMENT}{M}[\s]{M}[-–—]{M}\s(?P<rest>.*)"),  # Android
 )
 _COLON = re.compile(r":(?=\s|$)")
+_OPTION = re.compile(r"\u200e?OPTION\b|\u200e[^:\n]{3,20}:")
 _LONGEST_AUTHOR = 80
 _MOST_WORDS = 6
 _LABELS = frozenset("note ps p.s todo edit update fyi btw nb re fwd".split())
@@ -145,7 +146,7 @@ def _spoken(body: str, below: Sequence[str]) -> str:
     marked = first.startswith("\u200e")
     lines = [first, *below]
     if STAND_IN.fullmatch(first.strip("\u200e ")) or (marked and ATTACHED.fullmatch(first)):
-        poll = first.strip("\u200e ").endswith(":") and any("OPTION" in line for line in below)
+        poll = first.strip("\u200e ").endswith(":") and any(_OPTION.match(line) for line in below)
         lines = [] if poll else list(below)
     elif marked:
         return ""
