@@ -56,3 +56,14 @@ def test_what_nobody_wrote(tmp_path: Path, written: str) -> None:
     file = tmp_path / "chat.txt"
     file.write_text("".join(f"31/12/2024, 21:05 - {one}\n" for one in said), encoding="utf-8")
     assert read_samples(file, me="Mia") == [Sample("Dinner?", "Yes"), Sample("When?", "At 7")]
+
+
+def test_a_chat_inside_of_a_diary_is_refused(tmp_path: Path) -> None:
+    diary = "".join(f"I wrote this on day {day}.\n" for day in range(30))
+    chat = "".join(f"31/12/2024, 21:05 - {one}\n" for one in ("Wen: Hi", "Mia: Hello", "Wen: You?", "Mia: Fine"))
+    file = tmp_path / "diary.txt"
+    file.write_text(diary + chat + diary, encoding="utf-8")
+    with pytest.raises(DataError, match="line 31: a chat of several people begins here"):
+        read_samples(file)
+    file.write_text(diary + "31/12/2024, 21:05 - Lunch: soup\n31/12/2024, 22:05 - Dinner: bread\n", encoding="utf-8")
+    assert len(read_samples(file)) == 32

@@ -6,7 +6,7 @@ Knows the lines of Android and iOS in all orders of dates; notices of the progra
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -56,6 +56,18 @@ def whatsapp_messages(path: str, lines: Sequence[str], me: str | None) -> list[M
                 for entry, author in zip(entries, authors, strict=True)
                 if author is not None
             ]
+    return None
+
+
+def passage_of_chat(lines: Sequence[str]) -> int | None:
+    """The number of the line with which a chat of several people begins inside of a text; None where there is none."""
+    for form in _FORMS:
+        found = [
+            (number, match["rest"]) for number, line in enumerate(lines, start=1) if (match := form.fullmatch(line))
+        ]
+        authors = Counter(author for _, rest in found if (author := _first(rest, None)) is not None)
+        if sum(count > 1 for count in authors.values()) > 1:
+            return found[0][0]
     return None
 
 
