@@ -48,6 +48,8 @@ def test_joined_and_foreign_tables(tmp_path: Path, name: str, content: str) -> N
         "prompt,response\na,b\nresponse,prompt\nd,c\n",
         "prompt,response\na,b\n\ufefftext,label\nc,d\n",
         "prompt,response\na,b\n\ufeffc,d\n",
+        "prompt,response\na,b\nquestion,answer\nc,d\n",
+        "question,answer\na,b\nInstruction, Output\nc,d\n",
     ],
 )
 def test_another_header_between_the_rows_is_refused(tmp_path: Path, content: str) -> None:
@@ -72,3 +74,9 @@ def test_a_zero_character_inside_a_text_is_refused(tmp_path: Path, name: str, co
     file.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match="holds a zero character"):
         read_samples(file)
+
+
+def test_the_mark_of_a_joined_text_is_no_part_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "me.txt"
+    file.write_bytes("\ufeffone\n\n\ufefftwo\n".encode())
+    assert read_samples(file) == [Sample(None, "one"), Sample(None, "two")]

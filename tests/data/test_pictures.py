@@ -265,3 +265,10 @@ def test_the_bars_of_the_library_are_put_back(folder: Path, capfd: pytest.Captur
     datasets.enable_progress_bars()
     open_pictures(str(folder))
     assert not datasets.are_progress_bars_disabled() and capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs /proc")
+@pytest.mark.parametrize("place", ["/proc/self/mem", "/proc/self/status", "/proc/version"])
+def test_a_file_of_the_system_without_a_size_is_refused(place: str) -> None:
+    with pytest.raises(DataError, match="cannot be read|no Parquet file of pictures"):
+        open_pictures(place)

@@ -107,3 +107,20 @@ def test_the_cache_of_the_hub_holds_links_to_its_blobs(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     os.symlink(blob, folder / "train.txt")
     assert read(folder) == ["0123.txt"]
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("trainA", "testA"),
+        ("trainset", "testset"),
+        ("TrainData", "TestData"),
+        ("myTrain", "myTest"),
+        ("xTrain", "evalSet"),
+    ],
+)
+def test_names_without_a_separator_tell_a_split_too(tmp_path: Path, train: str, test: str) -> None:
+    for name in (train, test, "latest", "mindset"):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"text": "{name}"}}\n', encoding="utf-8")
+    read = {split: {one.response for one in read_samples(tmp_path, split=split)} for split in ("train", "test")}
+    assert read == {"train": {train, "latest", "mindset"}, "test": {test, "latest", "mindset"}}

@@ -15,7 +15,8 @@ from pathlib import Path
 from xpert.data.conversations import Conversation, Message
 from xpert.data.labels import is_label
 from xpert.data.stamps import DATE, EDGES, MOMENT, TIME, M
-from xpert.data.whatsapp import whatsapp_messages
+from xpert.data.whatsapp import passage_of_chat, whatsapp_messages
+from xpert.errors import DataError
 
 _NAME = r"(?P<name>[^\s:\[\]<>(){}#>*-][^:\[\]<>(){}\n]{0,39}?)"
 _NICK = r"<\s?[@+%&~!]?(?P<name>[^<>\s/][^<>\n]{0,39})>"
@@ -108,6 +109,20 @@ def read_chat_log(path: Path, text: str, me: str | None = None) -> Conversation 
                 for start in starts
             ]
     return _stamped_blocks(path, lines)
+
+
+def check_no_chat_inside(path: Path, text: str) -> None:
+    """Refuse a text of one writer with a chat in it, whose other people would become the writer.
+
+    Raises:
+        DataError: there is one; the text names the line.
+    """
+    line = passage_of_chat(re.split(r"\r\n|\r|\n", text))
+    if line is not None:
+        raise DataError(
+            f"{path}, line {line}: a chat of several people begins here, inside of another text: move it to a file of "
+            "its own, and say with --me NAME which of them you are"
+        )
 
 
 def _starts(form: _Form, lines: Sequence[str]) -> list[_Start]:

@@ -16,7 +16,7 @@ from xpert.errors import DataError
 _KEYS = ("content", "parts", "text", "value", "message", "body")
 """Where a turn or a part of one keeps its text, the usual name first."""
 
-TABLE_KEYS = (*_KEYS, "msg", "messagetext", "messagebody", "messagecontent", "textcontent", "contents")
+TABLE_KEYS = (*_KEYS, "msg", "messagetext", "messagebody", "messagecontent", "textcontent", "contents", "response")
 """The same for a row of a table, by `bare` name."""
 
 _NO_TEXT = re.compile(

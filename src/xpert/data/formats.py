@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xpert.data.contents import kind_of
-from xpert.data.rows import Row, shown_columns
+from xpert.data.rows import KNOWN_COLUMNS, Row, shown_columns
 from xpert.data.turns import is_message
 from xpert.errors import DataError
 
@@ -111,7 +111,8 @@ def csv_rows(path: Path, text: str, *, tabs: bool = False) -> Iterator[Row]:
 
 def text_rows(path: Path, text: str) -> Iterator[Row]:
     """The paragraphs of a plain text, parted by blank lines; in a text without blank lines, its lines."""
-    whole = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    whole = text.replace("\r\n", "\n").replace("\r", "\n")
+    whole = re.sub(r"^\ufeff+", "", whole, flags=re.MULTILINE).strip()  # files were joined
     paragraphs = re.split(r"\n\s*\n", whole)
     if len(paragraphs) == 1:
         paragraphs = whole.split("\n")
@@ -146,7 +147,7 @@ def _is_header(where: str, header: list[str], fields: list[str]) -> bool:
     said = again[0] == "sep=" or _SEPARATOR_LINE.fullmatch(again[0]) is not None
     if names == again or (said and not any(again[1:])):
         return True
-    if marked or (len(names) > 1 and sorted(names) == sorted(again)):
+    if marked or (len(names) > 1 and (sorted(names) == sorted(again) or KNOWN_COLUMNS.issuperset(again))):
         raise DataError(
             f"{where}: another file begins here, with other columns than the first: give the files one by one, or in a "
             "folder"

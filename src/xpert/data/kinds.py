@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from xpert.data.contents import bare
+from xpert.data.senders import is_sender
 
 _ROWS = 'as JSONL, one {"text": "..."} or {"prompt": "...", "response": "..."} on a line'
 _PROSE = f"take your own texts out and give them as .txt, or {_ROWS}"
@@ -24,6 +25,7 @@ _WAYS = {
     "the log of a program": _PROSE,
     "LaTeX source": "export it as plain text (for example with `pandoc -t plain`) and name that .txt",
     "a rich text document (RTF)": "save it as .txt",
+    "YAML": f"give it as JSON, or {_ROWS}",
     "JSON": "give it the suffix .json, or --format json (in Python format='json')",
     "JSONL": "give it the suffix .jsonl, or --format jsonl (in Python format='jsonl')",
     "a table": "give it the suffix .csv or .tsv, or --format csv or tsv (in Python format='csv')",
@@ -44,6 +46,9 @@ _BY_SUFFIX = {
         "program code",
     ),
 }
+_SAVED_PAGE = re.compile(
+    r"(?:[\w-]+:.*\r?\n|[ \t].*\r?\n){0,20}(?:snapshot-content-location:|from: ?[\"<]{0,2}saved by )", re.I
+)
 _STARTS = (
     (re.compile(r"(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|frameset)\b", re.I | re.S), "a web page"),
     (re.compile(r"<\?xml\b|<!DOCTYPE\b|<(?:svg|rss|feed|smses|plist|kml|opml|calls)\b", re.I), "XML"),
@@ -59,6 +64,7 @@ _STARTS = (
     ),
     (re.compile(r"\(function\s*\(|[\"']use strict[\"'];|export\s+default\s"), "program code"),
     (re.compile(r"(?:%.*\n\s*)*\\(?:documentclass|documentstyle|usepackage|begin\{document\})"), "LaTeX source"),
+    (_SAVED_PAGE, "a web page"),
     (re.compile(r"From \S+@\S+ .*\d\d:\d\d.*\n"), "an e-mail"),
 )
 _SUBTITLE = re.compile(
@@ -95,6 +101,7 @@ _LOG = re.compile(
     r"(?:\b(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b|\s[\w./-]+\[\d+\]:\s).*"
     r"|(?:\[?(?:TRACE|DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b[\]:]).*|\S+ \S+ \S+ \[\d\d/\w{3}/\d{4}:.*"
 )
+_KEY = re.compile(r"\s*(- +)?[\"']?([A-Za-z][\w -]{0,30})[\"']?:(?:\s.*)?")
 _LONGEST_CODE = 400
 _LOOKED_AT = 2000
 _SAID = frozenset("text message body content msg messagetext response comment post fulltext".split())
@@ -120,7 +127,7 @@ def kind_of_text(text: str) -> str | None:
     tags = sum(len(tag[0]) for tag in _TAG.finditer(text))
     if text.startswith("<") and 3 * tags >= len(text):
         return "a web page"
-    return _json_kind(text, lines) or _table_kind(lines) or _code_kind(text, lines)
+    return _json_kind(text, lines) or _table_kind(lines) or _yaml_kind(lines) or _code_kind(text, lines)
 
 
 def way_out(kind: str) -> str:
@@ -166,12 +173,20 @@ def _table_kind(lines: list[str]) -> str | None:
     """A table is known by a header that names a text."""
     for separator in ("\t", ";", ",", "|"):
         names = lines[0].strip(separator).split(separator)
-        known = _SAID & {bare(name) for name in names}
+        known = _SAID & {bare(name) for name in names} or (", " not in lines[0] and any(map(is_sender, names)))
         if len(names) > 1 and len(lines) > 1 and known and all(0 < len(name.split()) < 4 for name in names):
             full = sum(line.count(separator) >= len(names) - 1 for line in lines[1:])
             if 5 * full >= 4 * (len(lines) - 1):
                 return "a table"
     return None
+
+
+def _yaml_kind(lines: list[str]) -> str | None:
+    """YAML is known by a list of records of which each names a text."""
+    keys = [found for line in lines if (found := _KEY.fullmatch(line))]
+    heads = sum(found[1] is not None for found in keys)
+    said = sum(bare(found[2]) in _SAID for found in keys)
+    return "YAML" if 10 * len(keys) >= 6 * len(lines) and heads > 1 and 2 * said >= heads else None
 
 
 def _code_kind(text: str, lines: list[str]) -> str | None:

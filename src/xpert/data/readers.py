@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xpert.data import formats, hub, saved, tables
-from xpert.data.chat_logs import read_chat_log
+from xpert.data.chat_logs import check_no_chat_inside, read_chat_log
 from xpert.data.exports import Export, read_export, read_export_folder
 from xpert.data.files import is_parquet, read_text, unreadable
 from xpert.data.gathering import Content, gather_samples
@@ -190,6 +190,7 @@ def _written(path: Path, text: str, me: str | None, *, prose: bool) -> Content:
             f"the name of {path} does not say what it is: if all of it is your own prose, name it .txt, or give "
             "--format text (in Python format='text'); if it is data, name it .jsonl, .json, .csv, .tsv or .parquet"
         )
+    check_no_chat_inside(path, text)
     return formats.text_rows(path, text)
 
 

@@ -60,7 +60,8 @@ _LAYOUTS = (
     _Layout("input", None, "output"),
 )
 _ALONE = ("text", "response")
-_KNOWN = frozenset({*_PROMPTS, *_RESPONSES, *CHATS})
+KNOWN_COLUMNS = frozenset({*_PROMPTS, *_RESPONSES, *CHATS})
+"""Names of columns that are understood, in lower case."""
 
 Chat = list[Turn]
 """The turns of one chat."""
@@ -120,7 +121,7 @@ def shown_columns(names: Iterable[object]) -> str:
     """The columns of a table for an error: by name where it looks like one, else counted, since it may be a text."""
     whole = list(map(str, names))
     strange = any(len(name) > _LONGEST_NAME or not _NAME.fullmatch(name) for name in whole)
-    shown = [repr(name) for name in whole if not strange or name.casefold() in _KNOWN]
+    shown = [repr(name) for name in whole if not strange or name.casefold() in KNOWN_COLUMNS]
     others = len(whole) - len(shown)
     if others:
         kind = "that looks like a text and is" if others == 1 else "that look like texts and are"

@@ -19,11 +19,12 @@ _NAMES = {
 }
 _WORDS = "|".join([*sorted(_NAMES, key=len, reverse=True), r"held[-_. ]out", r"hold[-_. ]out"])
 _NUMBERS = r"(?:[-_. ]?(?:v|of|part|shard|fold|split)?[-_. ]?\d+)*"
-_END = re.compile(rf"(?:^|.*[-_. \d])({_WORDS}){_NUMBERS}(?:[-_. ](?:data|set|dataset|split))?", re.IGNORECASE)
+_END = re.compile(rf"(?:^|.*[-_. \d])({_WORDS}){_NUMBERS}(?:[-_. ]?(?:data|set|dataset|split))?", re.IGNORECASE)
 _START = re.compile(rf"({_WORDS})(?:[-_. ].*|\d+.*)", re.IGNORECASE)
 _START_OF_PROSE = re.compile(
     rf"({_WORDS})(?:[-_. ]?(?:data|set|dataset|split|file|samples|rows|texts)){_NUMBERS}", re.IGNORECASE
 )
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _PROSE = (".txt", ".text", ".md", ".markdown")
 
 
@@ -37,11 +38,12 @@ def split_of(file: Path, folder: Path) -> str | None:
     stem = Path(file.stem) if file.suffix.lower() == ".gz" else file
     prose = stem.suffix.lower() in _PROSE
     start = _START_OF_PROSE if prose else _START
-    found = _END.fullmatch(stem.stem) or start.fullmatch(stem.stem)
+    name = _CAMEL.sub("_", stem.stem)
+    found = _END.fullmatch(name) or start.fullmatch(name)
     if found is not None:
         return split_name(found[1])
     for part in reversed(file.relative_to(folder).parent.parts):
-        named = _END.fullmatch(part)
+        named = _END.fullmatch(_CAMEL.sub("_", part))
         if named is not None:
             return split_name(named[1])
     return None

@@ -125,9 +125,12 @@ def open_table(path: Path, *, columns: Sequence[str] | None = None, bounded: boo
     except OSError as error:
         raise files.unreadable(path, error) from error
     with stream:
-        size = stream.seek(0, 2)
-        stream.seek(0)
-        start = stream.read(len(FILE_MARK))
+        try:
+            size = stream.seek(0, 2)
+            stream.seek(0)
+            start = stream.read(len(FILE_MARK))
+        except OSError as error:  # a file of the system that has no size
+            raise files.unreadable(path, error) from error
         limit = max(_FLOOR, _RATIO * size)
         limit = min(limit, files.MAX_TEXT_BYTES) if bounded else limit
         is_arrow = path.suffix.lower() == ARROW_SUFFIX or start == FILE_MARK

@@ -12,6 +12,7 @@ from typing import Any
 
 from xpert.data.contents import TABLE_KEYS, bare, kind_of, named_values, read_content
 from xpert.data.conversations import Conversation, Message
+from xpert.data.senders import is_sender, sender
 from xpert.errors import DataError
 from xpert.printing import printable
 from xpert.records import Sample
@@ -23,20 +24,12 @@ _USER = frozenset({"user", "human"})
 _OTHER_SIDE = frozenset({"assistant", "gpt", "model", "bot", "chatbot"})
 _SILENT = frozenset({"system", "developer", "tool", "function", "ipython"})
 _ROLES = _USER | _OTHER_SIDE | _SILENT
-_SENDERS = (
-    "role from author sender speaker fromname sendername authorname fromuser who username user screenname displayname "
-    "name nickname nick handle by writer participant postedby sentby messageauthor messagesender contact contactname "
-    "address phone phonenumber"
-).split()
-_NAMES = ("role", "name", "username", "displayname", "globalname", "firstname", "handle", "email", "address", "id")
 _MINE = ("isfromme", "fromme", "issender", "ismine", "isoutgoing", "outgoing", "issentbyme", "sentbyme", "isme")
 _DIRECTIONS = ("direction", "type", "messagetype", "folder", "box")
 _SENT = frozenset({"sent", "outgoing", "out", "outbox", "outbound", "from me"})
 _RECEIVED = frozenset({"received", "incoming", "in", "inbox", "inbound", "to me"})
 _YES, _NO = frozenset({"1", "true", "yes", "t", "y"}), frozenset({"0", "false", "no", "f", "n"})
-_NAMELESS = "(no name)"
-_WHO = frozenset({*_SENDERS, *_MINE, *_DIRECTIONS})
-_COLUMNS = frozenset({*_SENDERS, *TABLE_KEYS})
+_SAID = frozenset({*_MINE, *_DIRECTIONS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +77,12 @@ def column_turns(where: str, values: Mapping[str, Any]) -> list[Turn] | None:
     """The turns of a row that is a chat by columns, {"role": [...], "content": [...]}; None where it is none."""
     if not tells_author(tuple(values)):
         return None
-    columns = named_values(values, _COLUMNS)
-    if not any(isinstance(columns.get(name), list) for name in _SENDERS):
+    columns = {str(name): value for name, value in values.items() if is_sender(str(name)) or bare(name) in TABLE_KEYS}
+    if not any(isinstance(value, list) for name, value in columns.items() if is_sender(name)):
         return None
     found = _listed(columns)
-    return chat_turns(where, found) if isinstance(found, list) and set(TABLE_KEYS) & columns.keys() else None
+    said = any(bare(name) in TABLE_KEYS for name in columns)
+    return chat_turns(where, found) if isinstance(found, list) and said else None
 
 
 def row_turn(where: str, values: Mapping[str, Any], text: str | None = None) -> Turn | None:
@@ -102,9 +96,11 @@ def row_turn(where: str, values: Mapping[str, Any], text: str | None = None) -> 
     if not tells_author(tuple(values)):
         return None
     keys = TABLE_KEYS if text is None else (bare(text),)
-    bared = named_values(values, {*_WHO, *keys})
+    bared = named_values(values, {*_SAID, *keys, "address"})
     said = next((key for key in keys if key in bared), None)
-    who = None if said is None else _who({name: value for name, value in bared.items() if name != said})
+    if said is None:
+        return None
+    who = _who({str(name): value for name, value in values.items() if bare(name) != said}, strict=where)
     if who is None:
         return None
     content = read_content(where, bared, keys)
@@ -114,7 +110,7 @@ def row_turn(where: str, values: Mapping[str, Any], text: str | None = None) -> 
 @lru_cache(maxsize=256)
 def tells_author(columns: tuple[str, ...]) -> bool:
     """Whether a column of a table may say who wrote a row."""
-    return any(bare(name) in _WHO for name in columns)
+    return any(bare(name) in _SAID or is_sender(name) for name in columns)
 
 
 def settle(turns: Sequence[Turn], *, mixed: bool = False) -> Settled:
@@ -175,7 +171,7 @@ def _with_text(turn: Turn) -> str:
 
 def _turn(where: str, message: Any) -> Turn:
     values = {bare(name): value for name, value in message.items()} if isinstance(message, dict) else {}
-    who = _who(values)
+    who = _who(message) if isinstance(message, dict) else None
     inner = values.get("message")
     if who is None and isinstance(inner, dict):
         return _turn(where, inner)
@@ -187,27 +183,15 @@ def _turn(where: str, message: Any) -> Turn:
     return Turn("system" if service else who, content.text, content.other, where)
 
 
-def _who(values: Mapping[str, Any]) -> str | None:
-    """The author of a turn or row with `bare` names; None where nothing says.
+def _who(values: Mapping[str, Any], *, strict: str | None = None) -> str | None:
+    """The author of a turn or row; None where nothing says.
 
     Where a value says that the person sent it, a name beside it is often that of the other side: it is not looked at.
     """
-    mine = _mine(values)
+    mine = _mine({bare(name): value for name, value in values.items()})
     if mine is not None:
         return "user" if mine else "assistant"
-    found: str | None = None
-    for name in _SENDERS:
-        value = values.get(name)
-        if isinstance(value, dict):
-            inner = {bare(key): part for key, part in value.items()}
-            value = next((inner[key] for key in _NAMES if inner.get(key)), None)
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        if isinstance(value, str) and value.strip():
-            return value.strip()
-        if name in values and name != "role" and (value is None or isinstance(value, str)):
-            found = _NAMELESS
-    return found
+    return sender(values, strict=strict)
 
 
 def _mine(values: Mapping[str, Any]) -> bool | None:

@@ -6,7 +6,7 @@ Knows the lines of Android and iOS in all orders of dates; notices of the progra
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,9 +16,10 @@ from xpert.data.whatsapp_words import ATTACHED, EDITED, LOOSE_STAND_IN, NOT_WRIT
 
 _FORMS = (
     re.compile(rf"{M}\[{M}{MOMENT}{M}\][ \u00a0]?(?P<rest>.*)"),  # iOS
-    re.compile(rf"{M}{MOMENT}{M}[\s]{M}[-–]{M}\s(?P<rest>.*)"),  # Android
+    re.compile(rf"{M}{MOMENT}{M}[\s]{M}[-–—]{M}\s(?P<rest>.*)"),  # Android
 )
 _COLON = re.compile(r":(?=\s|$)")
+_OPTION = re.compile(r"\u200e?OPTION\b|\u200e[^:\n]{3,20}:")
 _LONGEST_AUTHOR = 80
 _MOST_WORDS = 6
 _LABELS = frozenset("note ps p.s todo edit update fyi btw nb re fwd".split())
@@ -55,6 +56,18 @@ def whatsapp_messages(path: str, lines: Sequence[str], me: str | None) -> list[M
                 for entry, author in zip(entries, authors, strict=True)
                 if author is not None
             ]
+    return None
+
+
+def passage_of_chat(lines: Sequence[str]) -> int | None:
+    """The number of the line with which a chat of several people begins inside of a text; None where there is none."""
+    for form in _FORMS:
+        found = [
+            (number, match["rest"]) for number, line in enumerate(lines, start=1) if (match := form.fullmatch(line))
+        ]
+        authors = Counter(author for _, rest in found if (author := _first(rest, None)) is not None)
+        if sum(count > 1 for count in authors.values()) > 1:
+            return found[0][0]
     return None
 
 
@@ -145,7 +158,7 @@ def _spoken(body: str, below: Sequence[str]) -> str:
     marked = first.startswith("\u200e")
     lines = [first, *below]
     if STAND_IN.fullmatch(first.strip("\u200e ")) or (marked and ATTACHED.fullmatch(first)):
-        poll = first.strip("\u200e ").endswith(":") and any("OPTION" in line for line in below)
+        poll = first.strip("\u200e ").endswith(":") and any(_OPTION.match(line) for line in below)
         lines = [] if poll else list(below)
     elif marked:
         return ""

@@ -24,7 +24,10 @@ _STANDS = (
     r"<(?=[^<>\n]*(?:[^\x00-\u024f]|\b(?:medi|medy|méd|míd|multim|omit|omis|omes|ocult|entfernt|attach|view once|video|"
     r"audio|sticker|document|arquivo de m)))[^<>\n]{3,80}>"
     r"|[^\n/\\<>]{1,200}\.\w{2,5}[ \u00a0]\([^()\n]{4,40}\)"
-    r"|null|(?:live )?location(?: shared|:? https?://\S+)|POLL:|UMFRAGE:|ENCUESTA:|SONDAGE :|SONDAGGIO:|ENQUETE:"
+    r"|null|(?:live )?location shared|"
+    r"[^\W\d_]{2,20}(?: [^\W\d_]{2,20}){0,2}(?:[ \u00a0]?[:：])? ?"
+    r"https://(?:maps\.google\.com/\?q=|foursquare\.com/v/)\S+|"
+    r"POLL:|UMFRAGE:|ENCUESTA:|SONDAGE :|SONDAGGIO:|ENQUETE:"
 )
 STAND_IN = re.compile(
     rf"(?:{_MEDIA})(?:[ \u00a0]\S+){{0,2}}[ \u00a0]?(?:{_OMITTED})\S*|(?:{_OMITTED})[ \u00a0]?(?:{_MEDIA})|{_STANDS}",
@@ -57,12 +60,15 @@ _DELETED = (
     "se eliminó este mensaje",
     "este mensaje se eliminó",
     "este mensaje fue eliminado",
+    "este mensaje ha sido eliminado",
+    "has eliminado este mensaje",
     "eliminaste este mensaje",
     "ce message a été supprimé",
     "vous avez supprimé ce message",
     "tu as supprimé ce message",
     "questo messaggio è stato eliminato",
     "hai eliminato questo messaggio",
+    "messaggio eliminato",
     "mensagem apagada",
     "essa mensagem foi apagada",
     "esta mensagem foi apagada",
@@ -103,6 +109,28 @@ _DELETED = (
     "ez az üzenet törölve lett",
     "törölted ezt az üzenetet",
     "acest mesaj a fost șters",
+    "ova poruka je izbrisana",
+    "izbrisali ste ovu poruku",
+    "това съобщение бе изтрито",
+    "това съобщение беше изтрито",
+    "изтрихте това съобщение",
+    "táto správa bola odstránená",
+    "táto správa bola vymazaná",
+    "to sporočilo je bilo izbrisano",
+    "ši žinutė buvo ištrinta",
+    "see sõnum kustutati",
+    "aquest missatge s'ha eliminat",
+    "s'ha eliminat aquest missatge",
+    "ข้อความนี้ถูกลบแล้ว",
+    "ข้อความนี้ถูกลบ",
+    "คุณลบข้อความนี้แล้ว",
+    "คุณลบข้อความนี้",
+    "এই বার্তাটি মুছে ফেলা হয়েছে",
+    "আপনি এই বার্তাটি মুছে ফেলেছেন",
+    "আপনি এই বার্তাটি মুছেছেন",
+    "mesej ini telah dipadamkan",
+    "anda memadamkan mesej ini",
+    "یہ پیغام حذف کر دیا گیا",
     "ai șters acest mesaj",
     "pesan ini telah dihapus",
     "anda menghapus pesan ini",
@@ -124,6 +152,7 @@ _DELETED = (
     "このメッセージは削除されました",
     "このメッセージを削除しました",
     "삭제된 메시지입니다",
+    "삭제한 메시지입니다",
     "이 메시지는 삭제되었습니다",
     "此消息已删除",
     "此訊息已刪除",

@@ -24,8 +24,9 @@ from xpert.errors import DataError
 from xpert.printing import printable
 
 _SUFFIXES = (".eml", ".emlx", ".mbox", ".mbx")
-_OTHER_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".tab", ".js", ".html", ".htm", ".xml", ".parquet")
+_OTHER_SUFFIXES = tuple(".json .jsonl .ndjson .csv .tsv .tab .js .html .htm .mht .mhtml .xml .parquet".split())
 _MBOX = re.compile(rb"From [^\n]{0,500}\n>?[!-9;-~]{1,80}:")
+_SAVED_PAGE = re.compile(rb"^From: ?[\"<]{0,2}Saved by ", re.IGNORECASE | re.MULTILINE)
 _HEADER = re.compile(rb"([!-9;-~]{1,80}):")
 _OFTEN = frozenset({b"to", b"subject", b"date", b"message-id", b"received", b"mime-version", b"return-path", b"cc"})
 _TECHNICAL = frozenset({b"message-id", b"received", b"mime-version", b"return-path"})
@@ -85,6 +86,8 @@ def _is_mail(content: bytes, suffix: str) -> bool:
             names.add(found[1].lower())
         elif not line[:1].isspace():
             break
+    if b"snapshot-content-location" in names or _SAVED_PAGE.search(start):
+        return False
     if b"from" not in names:
         return suffix in _SUFFIXES and len(names & _OFTEN) > 1
     # A text under another name may begin like a mail; then only what programs write there tells.
