@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from xpert.errors import DamagedModelError, MissingModelError, ModelError, SettingsError
 from xpert.models.adapters import check_fit, inspect_adapter
 from xpert.models.attaching import attach
-from xpert.models.base_files import check_base_files, check_loaded
+from xpert.models.base_files import check_base_files, check_loaded, misfit
 from xpert.models.chats import render_chat as render_chat
 from xpert.models.headers import strict_json
 from xpert.models.quantized import quantization
@@ -128,6 +128,8 @@ def load_model(
                 f"base {folder} is quantized ({printable(how, 60)}) and cannot be read on this machine "
                 f"({printable(str(error), 300)}): give the base in bf16 or fp32"
             ) from error
+        if "ignore_mismatched_sizes" in str(error):  # transformers' own text says how to go on with random numbers
+            raise misfit(folder) from error
         raise DamagedModelError(f"model folder {folder} cannot be read ({error}): download it again") from error
     model, report = read
     check_weights(model, report["missing_keys"], folder)
