@@ -82,9 +82,9 @@ def strict_json(raw: bytes, what: str) -> dict[str, Any]:
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # lone surrogates would break every later print
     except (ValueError, RecursionError) as error:
         reason = str(error)[:200].encode("ascii", "backslashreplace").decode()
-        raise DamagedModelError(f"{what} is not plain JSON ({reason}): save the adapter again") from error
+        raise DamagedModelError(f"{what} is not plain JSON ({reason}): save or download it again") from error
     if not isinstance(value, dict):
-        raise DamagedModelError(f"{what} holds a JSON {type(value).__name__}, not an object: save the adapter again")
+        raise DamagedModelError(f"{what} holds a JSON {type(value).__name__}, not an object: save or download it again")
     return value
 
 

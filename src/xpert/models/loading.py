@@ -136,6 +136,7 @@ def load_model(
     check_loaded(model, report, folder)
     if like is None:
         fit_tokenizer(tokenizer, model.get_input_embeddings().weight.shape[0], model.generation_config, folder)
+        _check_tokenizer(tokenizer, folder)
     model = model.to(chosen).eval().requires_grad_(False)
     words = like.tokenizer_digest if like else tokenizer_digest(folder)
     loaded = LoadedModel(model, tokenizer, chosen, folder, digest, words)
@@ -173,6 +174,18 @@ def _read_config(folder: Path) -> Any:
 
 def _read_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=False)
+
+
+def _check_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Refuse a tokenizer that reads no text: some are built of another model's files, and fail only then."""
+    try:
+        ids = tokenizer("A line, ünïcödé 语 🙂\n")["input_ids"]
+        tokenizer.decode([*ids, *tokenizer.all_special_ids], skip_special_tokens=True)
+    except Exception as error:  # the library raises plain Exception, and some classes call themselves for ever
+        raise DamagedModelError(
+            f"the tokenizer of {folder} reads no text ({printable(str(error), 200)}): its tokenizer_config.json is of "
+            "another model; download it again"
+        ) from error
 
 
 @contextmanager
