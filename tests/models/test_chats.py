@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xpert.errors import DamagedModelError, MismatchError
+from xpert.errors import DamagedModelError, DataError, MismatchError
 from xpert.export.prompts import prompt_template
 from xpert.models import templates
 from xpert.models.adapters import check_fit, inspect_adapter
@@ -135,6 +135,8 @@ def test_a_template_that_changes_prompts_is_refused(change: str) -> None:
         ("{{ raise_exception('not for you') }}", "not for you"),
         ("Hello.", "not prefix"),
         ({"tool_use": "a", "rag": "b"}, "several chat templates"),
+        ("{{ '\\ud800' }}({{ messages[0].content }})", "half a character"),
+        ("\ud83d({{ messages[0].content }})", "half a character"),
         ({"default": 5}, "several chat templates"),
         (7, "several chat templates"),
     ],
@@ -146,6 +148,13 @@ def test_a_template_that_cannot_be_used_is_an_error_at_once(template: object, wh
         render_chat(with_template(template), "Hi", None)
     assert time.process_time() - began[0] < 1 and time.perf_counter() - began[1] < 8
     assert render_chat(tiny_tokenizer(), "Hi").endswith("Hi<|end|><|assistant|>")
+
+
+@pytest.mark.parametrize("chat", [True, False])
+@pytest.mark.parametrize(("prompt", "system"), [("Hi \ud83d", None), ("\udcff", None), ("Hi", "be \udc00")])
+def test_half_a_character_is_no_prompt(prompt: str, system: str | None, chat: bool) -> None:
+    with pytest.raises(DataError, match=r"half a character \(U\+D.*as UTF-8"):
+        render_chat(tiny_tokenizer(chat=chat), prompt, system)
 
 
 def test_an_error_does_not_say_what_was_asked() -> None:

@@ -1,5 +1,6 @@
 """Whatever a model keeps of what it read, its answers are those of one prompt at a time, without a cache."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_a_cache_that_loses_rows_wrongly_is_found_out(tmp_path: Path, monkeypatc
     assert continued(loaded, rows, NEW) == [plain_loop(loaded, row, {2}, NEW) for row in rows]
 
 
-@pytest.mark.parametrize("family", ["recurrent_gemma", "rwkv", "gpt2", "mamba", "lfm2"])
+@pytest.mark.parametrize("family", ["recurrent_gemma", "rwkv", "gpt2", "mamba", "lfm2", "llama4_text"])
 def test_embeddings_do_not_depend_on_their_batch(family: str, tmp_path: Path) -> None:
     summarizer = LanguageSummarizer(opened(tiny_state_base(tmp_path, family)))
     pairs = [OutputPair("q", "one two three", "four " * count) for count in (1, 9, 3, 9)]
@@ -102,6 +103,26 @@ def test_a_model_that_sees_what_follows_is_not_tuned(tmp_path: Path) -> None:
     samples = encode(loaded.tokenizer, [Sample("Hi", "What is this all about?"), Sample("", "yes")], 100)
     with pytest.raises(ModelError, match=r"XLNetLMHeadModel looks at the tokens that follow.*causal language model"):
         ResponseLoss(loaded.model, samples, loaded.device)
+
+
+def test_what_is_not_finite_is_no_answer(tmp_path: Path) -> None:
+    folder = tiny_base(tmp_path, seed=79)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rms_norm_eps": -1e9}))  # a root of less than nothing
+    for temperature in (0, 0.8):
+        with pytest.raises(ModelError, match=r"computes is not finite.*another model"):
+            generate(opened(folder), PROMPTS, max_new_tokens=3, temperature=temperature)
+
+
+def test_a_model_that_fails_whatever_it_is_asked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = opened(tiny_base(tmp_path, seed=80))
+
+    def fails(*_: object, **__: object) -> object:
+        raise RuntimeError("The size of tensor a (4) must match the size of tensor b (8)")
+
+    monkeypatch.setattr(loaded.model.model.layers[0], "forward", fails)
+    with pytest.raises(ModelError, match=r"computes nothing \(RuntimeError: .*config\.json is of another model"):
+        generate(loaded, PROMPTS, max_new_tokens=3)
 
 
 @pytest.mark.parametrize("family", ["t5", "bart"])

@@ -78,6 +78,30 @@ def test_without_alpha_and_with_zero_the_scale_is_one(studio: Studio, tmp_path: 
     assert torch.allclose(dense(lora, V), by_hand(file, V, 2.0), atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [torch.int64, torch.int32, torch.uint8, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_an_alpha_of_any_kind_of_number(
+    kind: torch.dtype, shape: tuple[int, ...], studio: Studio, tmp_path: Path
+) -> None:
+    """kohya-ss writes the rank as a whole number where no alpha was chosen."""
+    file = kohya(studio, tmp_path / "a.safetensors", {Q: (4, 1.0), V: (2, None)})
+    name = f"lora_unet_{Q.replace('.', '_')}.alpha"
+    save_file({**load_file(file), name: torch.full(shape, 8, dtype=kind)}, file)
+    lora = read_image_lora(inspect_image_adapter(convert_kohya(file, tmp_path / "out")))
+    assert torch.allclose(dense(lora, Q), by_hand(file, Q, 8.0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("alpha", "factor"), [(3e38, 1.0), (1.0, 1e4), (1e6, 10.0)])
+def test_numbers_that_no_training_gives_are_not_converted(
+    alpha: float, factor: float, studio: Studio, tmp_path: Path
+) -> None:
+    file = kohya(studio, tmp_path / "a.safetensors", {Q: (4, alpha)})
+    save_file({k: v if k.endswith("alpha") else v * factor for k, v in load_file(file).items()}, file)
+    with pytest.raises(DamagedModelError, match=r"at most 1e\+04|at most 10000"):
+        convert_kohya(file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_merge_of_one_is_the_file_itself(studio: Studio, tmp_path: Path) -> None:
     file = kohya(studio, tmp_path / "a.safetensors", PLANTED)
     converted = convert_kohya(file, tmp_path / "converted")

@@ -140,8 +140,18 @@ def test_weights_that_do_not_fill_the_model_are_damage(room: Path, tmp_path: Pat
     lacking = broken(room, tmp_path / "lacking", lambda tensors: tensors.pop(name))
     with pytest.raises(DamagedModelError, match=rf"lacks 1 tensors.*'{name}'"):
         opened(lacking)
-    with pytest.raises(DamagedModelError, match="cannot be read"):
+    with pytest.raises(DamagedModelError, match=r"does not fit its own config\.json, whose sizes.*download it again"):
         opened(broken(room, tmp_path / "other", lambda tensors: tensors.update({name: torch.zeros(3, 3)})))
+
+
+@pytest.mark.parametrize("kind", ["GPT2Tokenizer", "BertTokenizer"])
+def test_a_tokenizer_that_reads_no_text_is_damage(kind: str, room: Path, tmp_path: Path) -> None:
+    """It is built without a word, and fails at the first word."""
+    folder = Path(shutil.copytree(room / "base", tmp_path / "base"))
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "tokenizer_class": kind}))
+    with pytest.raises(DamagedModelError, match=r"base reads no text .*tokenizer_config\.json.*download it again"):
+        opened(folder)
 
 
 def test_nan_in_the_weights_is_damage(room: Path, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from xpert.models.adapters import base_layers
 from xpert.models.loading import load_model
 from xpert.models.pipelines import check_pipeline
 from xpert.models.reference import ModelReference
+from xpert.models.sizes import check_sizes
 from xpert.models.whole_models import check_whole_fit, inspect_whole_model
-from xpert.testing.tiny import tiny_base
+from xpert.testing.tiny import tiny_base, tiny_tokenizer
 from xpert.testing.tiny_pictures import tiny_pipeline
 
 ENTRIES: list[Callable[[Path], Any]] = [
@@ -59,6 +60,7 @@ def spoiled(folder: Path, **changes: Any) -> Path:
         ("text_config", {"num_hidden_layers": 1_000_000}),
         ("vision_config", {"hidden_size": "wide"}),
         ("num_labels", 10**9),
+        ("text_config", {"num_labels": 10**8}),
     ],
 )
 def test_a_size_that_cannot_be_is_named(tmp_path: Path, enter: Callable[[Path], Any], key: str, value: Any) -> None:
@@ -92,6 +94,40 @@ def test_what_no_model_can_be_built_of_is_an_error_and_no_traceback(tmp_path: Pa
             enter(folder)
         except ModelError:
             continue
+
+
+def test_sizes_of_models_that_are_published_can_be(tmp_path: Path) -> None:
+    """Switches and factors whose names look like sizes; experts that share one tensor."""
+    stated = {
+        "block_auto_adjust_ff_dim": True,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mscale_all_dim": 1.0, "mscale": 0.7},
+        "num_local_experts": 128,
+        "n_routed_experts": 2048,
+    }
+    check_sizes(spoiled(tmp_path / "base", **stated))
+    with pytest.raises(ModelError, match="n_routed_experts"):
+        check_sizes(spoiled(tmp_path / "other", n_routed_experts=10**6))
+
+
+@pytest.mark.parametrize("kind", ["lfm2", "ministral3", "deepseek_v3", "doge", "gpt_oss", "llama4_text"])
+def test_no_configuration_of_transformers_itself_is_refused(kind: str, tmp_path: Path) -> None:
+    from transformers import AutoConfig
+
+    (tmp_path / "config.json").write_text(AutoConfig.for_model(kind).to_json_string(use_diff=False))
+    check_sizes(tmp_path)
+
+
+def test_tables_of_positions_that_the_files_do_not_hold(tmp_path: Path) -> None:
+    from transformers import CodeGenConfig, CodeGenForCausalLM
+
+    config = CodeGenConfig(vocab_size=300, n_embd=32, n_layer=1, n_head=4, rotary_dim=4, n_positions=64)
+    CodeGenForCausalLM(config).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    load_model(ModelReference(str(tmp_path)))
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "n_positions": 2**31}))
+    with pytest.raises(ModelError, match=r"config\.json describes tables of \d+ numbers"):
+        load_model(ModelReference(str(tmp_path)))
 
 
 def test_more_numbers_than_the_files_hold(tmp_path: Path) -> None:

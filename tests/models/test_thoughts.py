@@ -21,6 +21,11 @@ from xpert.testing.tiny import tiny_tokenizer
         ("<reasoning>\na\n</reasoning>\nHi", "Hi"),
         ("<thought>a</thought><think>b</think>Hi", "Hi"),
         ("Sure. <thinking>a", "Sure."),
+        ("<think >a</think >Hi", "Hi"),
+        ("<think>a</think>\n<answer>Hi</answer>", "Hi"),
+        ("<reasoning_content>a</reasoning_content><response>\nHi\n</response>", "Hi"),
+        ("<think>日本</think>こんにちは", "こんにちは"),
+        ("<think>a</think><think>b</think>Use `</think>` to end.", "Use `</think>` to end."),
         ("[THINK]a[/THINK]Hi", "Hi"),
         ("[THINK]a", ""),
         ("<seed:think>a</seed:think>Hi", "Hi"),
@@ -38,7 +43,16 @@ def test_thoughts_are_cut_off(said: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [" I think [this] is <b>fine</b> \n", "a < b > c", "Write `<think>` to open one", "I love <3 reasoning", ""]
+    "said",
+    [
+        " I think [this] is <b>fine</b> \n",
+        "a < b > c",
+        "<answer>5</answer>",
+        "</response>",
+        "Write `<think>` to open one",
+        "I love <3 reasoning",
+        "",
+    ],
 )
 def test_other_answers_stay_to_the_letter(said: str) -> None:
     assert without_thoughts(said) == said

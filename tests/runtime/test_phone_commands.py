@@ -33,6 +33,8 @@ def test_from_a_base_to_an_adopted_adapter(base: Path, tmp_path: Path, capsys: p
     assert run["steps"] == 4 and run["best_loss"] < run["initial_loss"]
     asked = ["--adapter", tmp_path / "mine", "--max-new-tokens", 4, "--threads", 1]
     assert isinstance(told(capsys, "phone", "ask", folder, "Hello?", *asked)["answer"], str)
+    assert main(["phone", "ask", str(folder), "Hello\udcff?"]) == 3  # a byte that is no UTF-8, as Python gives it
+    assert "half a character" in capsys.readouterr().err
     weights = tmp_path / "mine" / "adapter_model.safetensors"
     assert told(capsys, "phone", "adopt", folder, weights, "-o", tmp_path / "again")
     assert (tmp_path / "again" / weights.name).read_bytes() == weights.read_bytes()

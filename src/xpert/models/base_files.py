@@ -88,7 +88,7 @@ def check_loaded(model: Any, report: Mapping[str, Any], folder: Path) -> None:
     """
     refused = report.get("error_msgs") or report.get("mismatched_keys")
     if refused:
-        raise DamagedModelError(f"model folder {folder} does not fit its own config.json: download it again")
+        raise misfit(folder)
     left = sorted(name for name in report.get("unexpected_keys") or () if not _is_harmless(name))
     if left:
         raise DamagedModelError(
@@ -100,6 +100,14 @@ def check_loaded(model: Any, report: Mapping[str, Any], folder: Path) -> None:
             f"model folder {folder}: config.json says that {target!r} and {source!r} are one (tie_word_embeddings), "
             "but the file holds two that differ: set tie_word_embeddings to false, or remove the one that is not meant"
         )
+
+
+def misfit(folder: Path) -> DamagedModelError:
+    """The error of weights that have other shapes than their configuration."""
+    return DamagedModelError(
+        f"model folder {folder} does not fit its own config.json, whose sizes are not those of the weights: download "
+        "it again"
+    )
 
 
 def _is_harmless(name: str) -> bool:

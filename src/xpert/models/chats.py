@@ -15,7 +15,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from xpert.errors import DamagedModelError
-from xpert.models.templates import TemplateError, TemplateOverrunError, render_template
+from xpert.models.templates import TemplateError, TemplateOverrunError, refuse_halves, render_template
 from xpert.models.thoughts import thinking_off
 
 _MARK, _SAID = "Xpert7Mark", "Xpert7Said"
@@ -72,6 +72,7 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str | N
 
 def render_chats(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], system: str | None = None) -> list[str]:
     """`render_chat` of each prompt."""
+    refuse_halves((*prompts, system or ""))
     template = chat_template(tokenizer)
     if template is None:
         return ["".join(f"{part}\n\n" for part in (system, prompt) if part) for prompt in prompts]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
+from xpert.errors import ModelError
 from xpert.models.loading import LoadedModel
 from xpert.models.ways import (
     FAILS,
@@ -30,6 +31,7 @@ from xpert.models.ways import (
     positions,
     without_cache,
 )
+from xpert.printing import printable
 
 
 def written(loaded: LoadedModel, rows: Rows, how: How) -> list[list[int]]:
@@ -128,22 +130,38 @@ class _Recorder(LogitsProcessor):
 
 
 def _try_ways(loaded: LoadedModel, ways: Sequence[Way]) -> Way | None:
-    """The first way that gives the plain numbers; None where the numbers themselves are none."""
+    """The first way that gives the plain numbers; None where the numbers themselves are none.
+
+    Raises:
+        ModelError: the model fails whatever way it is asked.
+    """
     script = _script(loaded)
     if script is None:
         return without_cache
+    failure: Exception | None = None
+    computes = False
     with torch.inference_mode():
         for plain in (_whole_sequences, _plain_steps):
             try:
                 wanted = plain(loaded, script)
-            except FAILS:
+            except torch.OutOfMemoryError:
+                raise
+            except FAILS as error:
+                failure = failure or error
                 continue
             if not all(bool(torch.isfinite(row).all()) for row in wanted.values()):
                 return None
             for way in ways:
                 if _agrees(_recorded(way, loaded, script), wanted, loaded.model.dtype):
                     return way
-    return without_cache
+            computes = True
+    if computes:
+        return without_cache
+    raise ModelError(
+        f"the model of {loaded.folder} can be read but computes nothing ({type(failure).__name__}: "
+        f"{printable(' '.join(str(failure).split()), 200)}): its config.json is of another model, or a package is too "
+        "old for it; give another base"
+    ) from failure
 
 
 def _whole_sequences(loaded: LoadedModel, script: _Script) -> dict[int, torch.Tensor]:

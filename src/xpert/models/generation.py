@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from transformers import LogitsProcessorList, PreTrainedTokenizerBase
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
 from xpert.models.chats import chat_template, render_chats
 from xpert.models.decoding import written
 from xpert.models.loading import LoadedModel
-from xpert.models.sampling import NucleusSampling
+from xpert.models.sampling import NucleusSampling, OnlyNumbers
 from xpert.models.thoughts import answer_text
 from xpert.models.ways import How, fresh_configuration, positions
 from xpert.models.ways import pad_left as pad_left
@@ -37,18 +37,19 @@ def _end_ids(loaded: LoadedModel) -> list[int]:
     return sorted({i for i in [*ids, loaded.tokenizer.eos_token_id] if i is not None})
 
 
-def _sampler(temperature: float, top_p: float) -> tuple[dict[str, Any], LogitsProcessorList]:
+def _sampler(temperature: float, top_p: float) -> tuple[dict[str, Any], list[LogitsProcessor]]:
     """The one place that says how a token is drawn: settings of `generate`, and what is done to the logits besides."""
     if temperature <= 0:
-        return {}, LogitsProcessorList()
+        return {}, []
     # The library's own warpers stay out at these values: they would sort the whole vocabulary.
     untouched = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
-    return untouched, LogitsProcessorList([NucleusSampling(temperature, top_p)])
+    return untouched, [NucleusSampling(temperature, top_p)]
 
 
 def _how(loaded: LoadedModel, max_new_tokens: int, temperature: float = 0, top_p: float = 1) -> How:
     chosen, processors = _sampler(temperature, top_p)
-    return How(fresh_configuration(loaded, max_new_tokens, ends=_end_ids(loaded), **chosen), processors)
+    sound = LogitsProcessorList([OnlyNumbers(str(loaded.folder)), *processors])
+    return How(fresh_configuration(loaded, max_new_tokens, ends=_end_ids(loaded), **chosen), sound)
 
 
 def generate(

@@ -31,6 +31,9 @@ HEADER_CAP_BYTES = 8 * 2**20
 _EXPONENTS = {"F16": (2, 0x7C00), "BF16": (2, 0x7F80), "F32": (4, 0x7F800000), "F64": (8, 0x7FF0000000000000)}
 """Bytes of one number and the bits of its exponent; all of them set means NaN or infinite."""
 
+_WHOLE_NUMBERS = {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
+"""Allowed for alphas only: kohya-ss writes the rank as a whole number where none was chosen."""
+
 _PIECE_BYTES = 4 * 2**20
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -41,7 +44,7 @@ class TensorEntry:
 
     Attributes:
         name: key in the header.
-        dtype: F16, BF16, F32 or F64.
+        dtype: F16, BF16, F32 or F64; that of an alpha may be a whole number.
         shape: sizes of its axes.
         start: first byte in the file.
         stop: byte after its last.
@@ -79,9 +82,9 @@ def strict_json(raw: bytes, what: str) -> dict[str, Any]:
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # lone surrogates would break every later print
     except (ValueError, RecursionError) as error:
         reason = str(error)[:200].encode("ascii", "backslashreplace").decode()
-        raise DamagedModelError(f"{what} is not plain JSON ({reason}): save the adapter again") from error
+        raise DamagedModelError(f"{what} is not plain JSON ({reason}): save or download it again") from error
     if not isinstance(value, dict):
-        raise DamagedModelError(f"{what} holds a JSON {type(value).__name__}, not an object: save the adapter again")
+        raise DamagedModelError(f"{what} holds a JSON {type(value).__name__}, not an object: save or download it again")
     return value
 
 
@@ -165,7 +168,10 @@ def _entry(name: str, spec: object, origin: int, path: Path) -> TensorEntry:
     if not isinstance(spec, dict) or spec.keys() != {"dtype", "shape", "data_offsets"}:
         raise DamagedModelError(f"{path}: tensor {name!r} needs exactly dtype, shape and data_offsets")
     dtype, shape, offsets = spec["dtype"], spec["shape"], spec["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _EXPONENTS:
+    widths = {kind: width for kind, (width, _) in _EXPONENTS.items()}
+    if name.endswith(".alpha"):
+        widths |= _WHOLE_NUMBERS
+    if not isinstance(dtype, str) or dtype not in widths:
         raise DamagedModelError(
             f"{path}: tensor {name!r} has dtype {str(dtype)[:200]!r}; allowed are "
             f"{', '.join(_EXPONENTS)}: convert it to floats"
@@ -175,7 +181,7 @@ def _entry(name: str, spec: object, origin: int, path: Path) -> TensorEntry:
             f"{path}: tensor {name!r} has shape {str(shape)[:200]} and offsets {str(offsets)[:200]}; "
             "both must be lists of whole numbers >= 0, the offsets two"
         )
-    needed, given = math.prod(shape) * _EXPONENTS[dtype][0], offsets[1] - offsets[0]
+    needed, given = math.prod(shape) * widths[dtype], offsets[1] - offsets[0]
     if needed != given:
         raise DamagedModelError(
             f"{path}: tensor {name!r} of shape {str(shape)[:200]} and {dtype} needs {str(needed)[:20]} bytes, "
@@ -208,6 +214,8 @@ def finite_pieces(path: Path, entries: tuple[TensorEntry, ...]) -> Iterator[tupl
     try:
         with path.open("rb") as stream:
             for entry in entries:
+                if entry.dtype in _WHOLE_NUMBERS:
+                    continue
                 width, bits = _EXPONENTS[entry.dtype]
                 stream.seek(entry.start)
                 left = entry.stop - entry.start

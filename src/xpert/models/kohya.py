@@ -22,7 +22,7 @@ from xpert.models.headers import read_header
 from xpert.models.image_adapters import LORA_WEIGHTS
 from xpert.models.image_lora import peft_facts
 from xpert.models.kohya_names import layer_of
-from xpert.models.magnitudes import read_magnitudes
+from xpert.models.magnitudes import check_magnitudes, read_magnitudes
 from xpert.models.reference import file_digest
 from xpert.printing import printable
 
@@ -130,17 +130,22 @@ def _read(file: Path, unet_only: bool) -> dict[str, _Layer]:
 
     entries = read_header(file)
     sorted_out = _sorted_out([entry.name for entry in entries], file, unet_only)
-    read_magnitudes(file, entries)
+    found = read_magnitudes(file, entries)
     try:
         tensors = load_file(file)
     except OSError as error:
         raise MissingModelError(f"{file} cannot be read ({error.strerror or error}): check path and rights") from error
     except SafetensorError as error:
         raise DamagedModelError(f"{file} cannot be read ({error}): download or save it again") from error
-    return {
+    layers = {
         layer: _layer({side: tensors[name] for side, name in sides.items()}, layer, file)
         for layer, sides in sorted_out.items()
     }
+    whole = {name: of for name, of in found.items() if not name.endswith(".alpha")}
+    plain = ((layer, sides) for layer, sides in sorted_out.items() if "mid" not in sides)
+    scaled = ((layer, sides["down"], sides["up"], layers[layer].alpha / layers[layer].rank) for layer, sides in plain)
+    check_magnitudes(file, whole, scaled)
+    return layers
 
 
 def _sorted_out(names: list[str], file: Path, unet_only: bool) -> dict[str, dict[str, str]]:

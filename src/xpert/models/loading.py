@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from xpert.errors import DamagedModelError, MissingModelError, ModelError, SettingsError
 from xpert.models.adapters import check_fit, inspect_adapter
 from xpert.models.attaching import attach
-from xpert.models.base_files import check_base_files, check_loaded
+from xpert.models.base_files import check_base_files, check_loaded, misfit
 from xpert.models.chats import render_chat as render_chat
 from xpert.models.headers import strict_json
 from xpert.models.quantized import quantization
@@ -128,12 +128,15 @@ def load_model(
                 f"base {folder} is quantized ({printable(how, 60)}) and cannot be read on this machine "
                 f"({printable(str(error), 300)}): give the base in bf16 or fp32"
             ) from error
+        if "ignore_mismatched_sizes" in str(error):  # transformers' own text says how to go on with random numbers
+            raise misfit(folder) from error
         raise DamagedModelError(f"model folder {folder} cannot be read ({error}): download it again") from error
     model, report = read
     check_weights(model, report["missing_keys"], folder)
     check_loaded(model, report, folder)
     if like is None:
         fit_tokenizer(tokenizer, model.get_input_embeddings().weight.shape[0], model.generation_config, folder)
+        _check_tokenizer(tokenizer, folder)
     model = model.to(chosen).eval().requires_grad_(False)
     words = like.tokenizer_digest if like else tokenizer_digest(folder)
     loaded = LoadedModel(model, tokenizer, chosen, folder, digest, words)
@@ -171,6 +174,18 @@ def _read_config(folder: Path) -> Any:
 
 def _read_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=False)
+
+
+def _check_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Refuse a tokenizer that reads no text: some are built of another model's files, and fail only then."""
+    try:
+        ids = tokenizer("A line, ünïcödé 语 🙂\n")["input_ids"]
+        tokenizer.decode([*ids, *tokenizer.all_special_ids], skip_special_tokens=True)
+    except Exception as error:  # the library raises plain Exception, and some classes call themselves for ever
+        raise DamagedModelError(
+            f"the tokenizer of {folder} reads no text ({printable(str(error), 200)}): its tokenizer_config.json is of "
+            "another model; download it again"
+        ) from error
 
 
 @contextmanager

@@ -9,8 +9,34 @@ from __future__ import annotations
 import torch
 from transformers import LogitsProcessor, TopPLogitsWarper
 
+from xpert.errors import ModelError
+
 LIKELIEST = 256
 """Tokens that are looked at first: at usual settings they hold the nucleus of nearly every step."""
+
+
+class OnlyNumbers(LogitsProcessor):
+    """Passes logits on as they are, and refuses what is no number: the most probable of those means nothing.
+
+    Args:
+        name: of the model, for the error.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Logits (rows, vocabulary); minus infinity is a number here, as long as not all of a row is.
+
+        Raises:
+            ModelError: NaN or infinite.
+        """
+        if not bool(torch.isfinite(scores.amax(-1)).all()):
+            raise ModelError(
+                f"what {self._name} computes is not finite: it is damaged, or its numbers overflow here: use another "
+                "device, such as cpu, or another model"
+            )
+        return scores
 
 
 class NucleusSampling(LogitsProcessor):

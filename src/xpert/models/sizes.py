@@ -22,10 +22,14 @@ MOST_LAYERS = 1024
 """More blocks than any model has: the largest have some hundreds."""
 
 _COUNTS = re.compile(
-    r"(num|n)_(hidden_|decoder_|encoder_|local_|routed_|shared_)?(layers?|experts|blocks)|(encoder|decoder)_layers"
+    r"(num|n)_(hidden_|decoder_|encoder_)?(layers?|blocks)|(encoder|decoder)_layers"
     r"|(transformer_|reverse_transformer_)?layers_per_block|depth|depths"
 )
 """Settings that say how often something is repeated, each with tensors of its own."""
+
+_MOST_EXPERTS = 2**16
+_EXPERTS = re.compile(r"(num|n)_(local_|routed_|shared_)?experts")
+"""Each has numbers of its own, but many families keep those of all experts in one tensor."""
 
 _WIDTHS = re.compile(
     r"(\w+_)?hidden_size|hidden_sizes|d_model|d_ff|d_kv|d_state|state_size|conv_kernel|n_embd|n_inner|dim|\w+_dim"
@@ -39,6 +43,12 @@ _POSITIONS = re.compile(r"(max_position_embeddings|n_positions|max_seq_len|seq_l
 _MOST_LABELS = 2**16
 _LABELS = re.compile(r"num_labels")
 """A configuration makes a name for each label when it is read, whatever tensors there are."""
+
+_ELSEWHERE = ("quantization_config", "rope_parameters", "rope_scaling")
+"""Nested settings without sizes: the `mscale_all_dim` of a rope is a factor."""
+
+_MOST_TABLES = 2**24
+_KINDS = (_COUNTS, _EXPERTS, _WIDTHS, _POSITIONS, _LABELS)
 _NUMBERS_A_BYTE = 4  # two bits each is the least that anybody stores
 
 
@@ -97,6 +107,24 @@ def check_total(folder: Path, wanted: int, found: StoredNumbers, quantized: bool
         )
 
 
+def check_tables(folder: Path, wanted: int, found: StoredNumbers) -> None:
+    """Refuse a model that computes far larger tables for itself, such as those of positions, than its files hold.
+
+    Args:
+        folder: of the model.
+        wanted: numbers of these tables.
+        found: what the files hold.
+
+    Raises:
+        DamagedModelError: it does.
+    """
+    if wanted > 2 * found.numbers + _MOST_TABLES:
+        raise DamagedModelError(
+            f"{folder}/config.json describes tables of {wanted} numbers beside the weights, and the weights are "
+            f"{found.numbers}: its number of positions cannot be; download the folder again"
+        )
+
+
 def stored_numbers(folder: Path) -> StoredNumbers | None:
     """What the headers of all safetensors files of a folder say, adapters left out; None where they do not say."""
     files = [file for file in folder.glob("*.safetensors") if not file.name.startswith("adapter")]
@@ -125,11 +153,11 @@ def _product(shape: object) -> int:
 def _sizes(config: Mapping[str, Any], lead: str, depth: int = 0) -> Iterator[tuple[str, object]]:
     """Names and values of all sizes, those of nested configurations too."""
     for key, value in config.items():
-        if isinstance(value, dict) and depth < 8 and key != "quantization_config":
+        if isinstance(value, dict) and depth < 8 and key not in _ELSEWHERE:
             yield from _sizes(value, f"{lead}{key}.", depth + 1)
         elif _switches(key, value):
             continue
-        elif any(kind.fullmatch(key) for kind in (_COUNTS, _WIDTHS, _POSITIONS, _LABELS)):
+        elif any(kind.fullmatch(key) for kind in _KINDS):
             for one in _flat(value):
                 yield f"{lead}{key}", one
 
@@ -156,6 +184,9 @@ def _check(file: Path, key: str, value: object, found: StoredNumbers | None) -> 
         most, why = _MOST_POSITIONS, "no model reads more"
     elif _LABELS.fullmatch(last):
         most, why = _MOST_LABELS, "no model tells more apart"
+    elif _EXPERTS.fullmatch(last):
+        stored = _MOST_EXPERTS if found is None else found.numbers
+        most, why = min(_MOST_EXPERTS, stored), f"the files beside it hold {stored} numbers"
     elif _COUNTS.fullmatch(last):
         stored = MOST_LAYERS if found is None else found.tensors
         most, why = min(MOST_LAYERS, stored), f"the files beside it hold {stored} tensors"

@@ -13,7 +13,7 @@ from xpert.errors import DamagedModelError, XpertError
 from xpert.models.headers import strict_json
 from xpert.models.lora_settings import read_capped
 from xpert.models.reference import model_digest
-from xpert.models.sizes import check_sizes, check_total
+from xpert.models.sizes import check_sizes, check_tables, check_total
 from xpert.models.token_tables import read_config
 from xpert.printing import printable
 
@@ -52,4 +52,5 @@ def _skeleton(folder: Path, digest: str) -> Any:
         ) from error
     if stored is not None:
         check_total(folder, sum(p.numel() for p in model.parameters()), stored, "quantization_config" in stated)
+        check_tables(folder, sum(table.numel() for table in model.buffers()), stored)
     return model

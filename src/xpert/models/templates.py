@@ -11,11 +11,11 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xpert.errors import ModelError
+from xpert.errors import DataError, ModelError
 from xpert.models.template_worker import CPU_SECONDS as CPU_SECONDS
 from xpert.models.template_worker import TODAY as TODAY
 
@@ -138,4 +138,27 @@ def render_template(
     if "error" in answer:
         raise (TemplateOverrunError if answer.get("overrun") else TemplateError)(answer["error"])
     texts: list[str] = answer["texts"]
+    if any(map(_half, texts)):
+        raise TemplateError("its text holds half a character")
     return texts
+
+
+def refuse_halves(texts: Iterable[str]) -> None:
+    """Refuse what no tokenizer reads: half a character, as text that is no UTF-8 becomes in Python.
+
+    Raises:
+        DataError: one holds some.
+    """
+    for found in filter(None, map(_half, texts)):
+        raise DataError(
+            f"a prompt holds half a character (U+{ord(found):04X}, a lone surrogate): give whole characters, as UTF-8"
+        )
+
+
+def _half(text: str) -> str | None:
+    """The first half of a character that stands alone."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return text[error.start]
+    return None

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 
-_NAMES = r"think(?:ing)?|thoughts?|reasoning|reflection|scratchpad"
+_NAMES = r"think(?:ing)?|thoughts?|reasoning(?:_content)?|reflection|scratchpad"
 _OPEN = re.compile(
     rf"(?<![`'\"“‘\\])(?:<(?P<tag>(?:\w+:)?(?:{_NAMES}))(?:\s[^<>\n]*)?>|\[(?P<square>{_NAMES})\]"
     rf"|<\|(?:start_of_|begin_of_|start_|begin_)?(?P<pipe>{_NAMES})(?:_start|_begin)?\|>|◁(?P<triangle>{_NAMES})▷)",
     re.IGNORECASE,
 )
 _CLOSED = re.compile(
-    rf"(?<![`'\"“‘\\])(?:</(?:\w+:)?(?:{_NAMES})>|\[/(?:{_NAMES})\]"
+    rf"(?<![`'\"“‘\\])(?:</(?:\w+:)?(?:{_NAMES})\s*>|\[/(?:{_NAMES})\]"
     rf"|<\|(?:/|end_of_|end_)(?:{_NAMES})\|>|<\|(?:{_NAMES})_end\|>|◁/(?:{_NAMES})▷)",
     re.IGNORECASE,
 )
@@ -29,7 +29,7 @@ _TOLD = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _REST = re.compile(
-    r"<\|(?:start|end|return|call|message|constrain|channel)\|>(?:assistant\b)?"
+    r"<\|(?:start|end|return|call|message|constrain|channel)\|>(?:assistant\b)?|</?(?:answer|response)>"
     r"|<\|(?:START|END|begin_of|end_of)_(?:RESPONSE|TEXT|solution|ACTION)\|>",
     re.IGNORECASE,
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from xpert.errors import DamagedModelError
+from xpert.errors import DamagedModelError, DataError
 from xpert.models.thoughts import answer_text
 from xpert.records import Sample
 from xpert.runtime.manifest import TOKENIZER, Prompt
@@ -90,7 +90,12 @@ class Tokens:
         )
 
     def _ids(self, text: str, special: bool) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=special).ids)
+        try:
+            return list(self._tokenizer.encode(text, add_special_tokens=special).ids)
+        except TypeError as error:  # text that is no UTF-8 comes from a command line as halves of characters
+            raise DataError(
+                "the text holds half a character (a lone surrogate): give whole characters, as UTF-8"
+            ) from error
 
 
 def _fit(prompt: list[int], response: list[int], limit: int, begin: int | None) -> Encoded:

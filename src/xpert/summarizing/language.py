@@ -123,7 +123,7 @@ class LanguageSummarizer:
         ids = torch.tensor([self.tokens(question)], device=self.loaded.device)
         embeddings = model.get_input_embeddings()(ids)
         inputs = torch.cat([soft.to(embeddings.dtype)[None], embeddings], dim=1)
-        state: torch.Tensor = model.base_model(inputs_embeds=inputs).last_hidden_state[0, -1].float()
+        state: torch.Tensor = _body(model)(inputs_embeds=inputs).last_hidden_state[0, -1].float()
         return state
 
     @property
@@ -139,7 +139,7 @@ class LanguageSummarizer:
         return self._last(input_ids=ids, attention_mask=mask)
 
     def _last(self, **inputs: Any) -> FloatArray:
-        hidden = self.loaded.model.base_model(**inputs, use_cache=False).last_hidden_state[:, -1]
+        hidden = _body(self.loaded.model)(**inputs, use_cache=False).last_hidden_state[:, -1]
         return np.asarray(hidden.float().cpu().numpy(), dtype=np.float64)
 
     def _complete(self, question: str, first: Sequence[int]) -> list[str]:
@@ -152,6 +152,16 @@ class LanguageSummarizer:
         ]
         # A token that does not open a word ("</s>", digits, punctuation) proposes nothing.
         return [text if normalise(text.lstrip()[:24]) and text.lstrip()[:1].isalpha() else "" for text in texts]
+
+
+def _body(model: Any) -> Any:
+    """The model without its output layer; some families name it otherwise than transformers looks for it."""
+    for found in (model.base_model, model.get_decoder(), getattr(model, "model", None)):
+        if found is not None and found is not model:
+            return found
+    raise ModelError(
+        f"{type(model).__name__} has no part that gives hidden states, so it cannot be a summarizer: give another one"
+    )
 
 
 def _batches(order: Sequence[int], encoded: Sequence[list[int]], tokens: int) -> list[list[int]]:
