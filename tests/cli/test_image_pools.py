@@ -41,7 +41,7 @@ def indexed(pool: Path, studio: Studio) -> PoolSetup:
         base=str(studio.pipeline), base_revision="main", summarizer_kind="clip", summarizer=str(studio.clip), seed=3,
         pictures=pictures,
     )  # fmt: skip
-    write_setup(pool, setup)
+    write_setup(pool / "space", setup)  # as an older version did
     return setup
 
 

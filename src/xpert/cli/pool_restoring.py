@@ -48,6 +48,7 @@ def restore(
             "restored": [{"name": name, "adapter": digest} for name, digest in done.restored],
             "left": [{"adapter": digest, "why": why} for digest, why in done.left],
             "missing": list(done.missing),
+            "space": done.space,
         }
     )
     if not json:
@@ -124,6 +125,8 @@ def _show(terminal: Terminal, done: Restored, dry: bool) -> None:
         terminal.show(f"{would}restored: {name} ({digest[:12]})")
     for digest, why in done.left:
         terminal.show(f"left without a row: {digest[:12]}: {why}")
+    if done.space is not None:
+        terminal.show(f"{would}restored: the space ({done.space[:12]})")
     for name in done.missing:
         terminal.show(f"files are missing or damaged: {name}")
     if done.missing and done.left:
