@@ -81,6 +81,7 @@ STATES: dict[str, tuple[Space, Space | None, Space | None]] = {
     "laid beside": (OLD, OLD, NEW),
     "rows changed": (NEW, OLD, NEW),
     "files in place": (NEW, NEW, NEW),
+    "rows of the first space": (NEW, None, NEW),
 }
 
 
@@ -91,6 +92,7 @@ def test_an_old_pool_is_read_as_it_is_and_migrated_when_it_is_written_to(
 ) -> None:
     rows, inside, beside = STATES[state]
     folder = old_pool(tmp_path / "pool", layout, rows, inside, beside)
+    (folder / "space").mkdir(exist_ok=True)
     (folder / "space" / "notes.txt").write_text("mine")
     before = files(folder)
     assert seen(folder).digest == rows.digest

@@ -108,11 +108,12 @@ def _base(folder: Path, base: str | None) -> PoolBase | None:
     from xpert.models.reference import ModelReference, model_digest
     from xpert.pool.losses import ARTIFACTS_FOLDER
     from xpert.pool.restoring import Base as PoolBase
+    from xpert.pool.setup import is_space
 
     if base is None:
         return None
     entries = sorted((folder / ARTIFACTS_FOLDER).glob("[0-9a-f]" * 64))
-    first = next(iter(entries), folder)
+    first = next((entry for entry in entries if not is_space(entry)), folder)
     place = base_folder(ModelReference(base), first)
     digest = pipeline_digest(place) if is_image_adapter(first) else model_digest(place)
     return PoolBase(digest, lasting_name(base), place)
