@@ -164,7 +164,7 @@ def main() -> None:
     add_output_arguments(parser)
     args = parser.parse_args()
     with progress() as show, open_pool(args.pool, read_only=True) as pool:
-        explainer = open_picture_explainer(args.pool, device=args.device)
+        explainer = open_picture_explainer(pool, device=args.device)
         records = pool.list()
         styles = [record.name for record in records]
         if args.styles is not None and not all((args.styles / style).is_dir() for style in styles):

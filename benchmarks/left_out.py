@@ -25,7 +25,6 @@ from xpert.embedded import EMBEDDED_POOL
 from xpert.errors import SettingsError
 from xpert.opening import open_explainer, rebuild
 from xpert.pool import open_pool
-from xpert.pool.setup import read_setup
 from xpert.records import Explanation
 
 STYLES = Path(__file__).parents[1] / "recipes" / "styles.json"
@@ -59,11 +58,11 @@ def main() -> None:
     name = NAMES[args.style]
     with tempfile.TemporaryDirectory() as room, progress() as show:
         folder = Path(shutil.copytree(EMBEDDED_POOL, Path(room) / "pool"))
-        setup = read_setup(folder).model_copy(update={"summarizer": str(Path(args.summarizer).resolve())})
         with open_pool(folder) as pool:
+            setup = pool.setup.model_copy(update={"summarizer": str(Path(args.summarizer).resolve())})
             rebuild(pool, setup, on_progress=show)
             records = {record.name: record.explanation for record in pool.list()}
-        explainer = open_explainer(folder)
+            explainer = open_explainer(pool)
         people = [
             explainer.explain_samples(person(args.styles, args.style, seed, 50), on_progress=show)[0]
             for seed in range(args.seeds)

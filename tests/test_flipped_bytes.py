@@ -22,14 +22,15 @@ from xpert.merging.adapters import merge_adapters
 from xpert.models.adapters import card_facts, inspect_adapter
 from xpert.models.reference import ModelReference
 from xpert.pool import open_pool
-from xpert.pool.setup import SETUP_FILE, SPACE_FILE, PoolSetup, read_setup_of, write_setup
+from xpert.pool.creating import create_pool
+from xpert.pool.setup import SETUP_FILE, SPACE_FILE, PoolSetup, read_setup, write_setup
 from xpert.probing.painted import is_painted, save_picture
 from xpert.runtime import checkpoint as device_checkpoint
 from xpert.runtime.adopting import read_trained
 from xpert.runtime.interface import TrainingState
 from xpert.runtime.manifest import read_manifest
 from xpert.space.basis import Space
-from xpert.space.storing import load_space, save_space
+from xpert.space.storing import save_space
 from xpert.testing.catalogs import sample_explanation
 from xpert.testing.tiny import tiny_adapter, tiny_base
 from xpert.tuning import checkpoint
@@ -56,7 +57,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     base = tiny_base(beside / "base")
     adapters = [tiny_adapter(base, beside / f"adapter-{seed}", seed=seed) for seed in range(2)]
     merge_adapters({str(n): (a, 0.5) for n, a in enumerate(adapters)}, base, room / "merged")
-    with open_pool(room / "pool") as pool:
+    empty = Space((), np.zeros((0, 3)), np.full(3, 0.5), np.zeros((2, 3)), 1.0, "s", "b", "p")
+    formal = empty.with_word("formal", np.array([1.0, 0.0, 0.0]))
+    setup = PoolSetup(base="tiny", summarizer="s", contrasts={"formal": (("plain", "formal"),)})
+    with create_pool(room / "pool", (formal, setup)) as pool:
         for name, adapter in zip(("anna", "bob"), (adapters[0], room / "merged"), strict=True):
             pool.add(
                 adapter,
@@ -66,9 +70,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
                 explain=lambda _: sample_explanation(),
                 note="hi",
             )
-    empty = Space((), np.zeros((0, 3)), np.full(3, 0.5), np.zeros((2, 3)), 1.0, "s", "b", "p")
-    save_space(empty.with_word("formal", np.array([1.0, 0.0, 0.0])), room / "pool" / SPACE_FILE)
-    write_setup(room / "pool", PoolSetup(base="tiny", summarizer="s", contrasts={"formal": (("plain", "formal"),)}))
+    with open_pool(room / "old-pool"):  # as older versions wrote one
+        save_space(formal, room / "old-pool" / "space" / SPACE_FILE)
+        write_setup(room / "old-pool" / "space", setup)
     progress = Progress(step=2, train_losses=[1.5, 1.25], validation_losses=[(0, 2.0), (2, 1.75)], reported=2)
     generator = torch.Generator().manual_seed(0)
     tensors = {f"adapter/{n}": torch.rand(3, 4, generator=generator) for n in range(3)}
@@ -102,6 +106,7 @@ def of_pool(room: Path) -> object:
             records,
             [pool.get(record.name) for record in records],
             [weights(pool.adapter_path(r.name)) for r in records],
+            facts_of(pool.space),
         )
 
 
@@ -109,8 +114,17 @@ def weights(folder: Path) -> list[str]:
     return [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())]
 
 
-def of_space(room: Path) -> object:
-    space = load_space(room / "pool" / SPACE_FILE)
+def of_space(folder: Path) -> object:
+    with open_pool(folder, create=False, read_only=True) as pool:
+        return facts_of(pool.space)
+
+
+def of_setup(folder: Path) -> object:
+    with open_pool(folder, create=False, read_only=True) as pool:
+        return pool.setup
+
+
+def facts_of(space: Space) -> object:
     return space.digest, space.words, space.e_ortho, space.e_decomp, space.summarizer, space.base, space.prompts
 
 
@@ -142,8 +156,10 @@ KINDS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "pool: weights": ("pool/artifacts/*/adapter_model.safetensors", of_pool),
     "pool: configuration": ("pool/artifacts/*/adapter_config.json", of_pool),
     "pool: card": ("pool/artifacts/*/README.md", of_pool),
-    "pool: space": ("pool/space/space.safetensors", of_space),
-    "pool: setup": ("pool/space/setup.json", lambda room: read_setup_of(room / "pool")),
+    "pool: space": ("pool/artifacts/*/space.safetensors", lambda room: of_space(room / "pool")),
+    "pool: setup": ("pool/artifacts/*/setup.json", lambda room: of_setup(room / "pool")),
+    "old pool: space": ("old-pool/space/space.safetensors", lambda room: of_space(room / "old-pool")),
+    "old pool: setup": ("old-pool/space/setup.json", lambda room: of_setup(room / "old-pool")),
     "tuning: checkpoint": ("run.partial/*", lambda room: checkpoint.load(room / "run.partial", IDENTITY)),
     "device: state": ("phone.partial/*", lambda room: device_checkpoint.load(room / "phone.partial", IDENTITY)),
     "device: state, adopted": ("phone.partial/*", of_trained),
@@ -200,10 +216,11 @@ def test_files_of_before_there_were_digests_are_read(written: Written, tmp_path:
     from safetensors.torch import load_file, save_file
 
     room = written.copy(tmp_path / "all")
-    setup = json.loads((room / "pool" / SETUP_FILE).read_text())
+    file = room / "old-pool" / "space" / SETUP_FILE
+    setup = json.loads(file.read_text())
     del setup["seal"]
-    (room / "pool" / SETUP_FILE).write_text(json.dumps(setup, indent=1))
-    assert read_setup_of(room / "pool").contrasts
+    file.write_text(json.dumps(setup, indent=1))
+    assert read_setup(file.parent).contrasts
     manifest = json.loads((room / "export" / "manifest.json").read_text())
     del manifest["seal"]
     (room / "export" / "manifest.json").write_text(json.dumps(manifest))
@@ -219,8 +236,8 @@ def test_the_pools_of_the_package_are_read_as_they_are() -> None:
     from xpert.embedded import EMBEDDED_IMAGE_POOL, EMBEDDED_POOL
 
     for folder in (EMBEDDED_POOL, EMBEDDED_IMAGE_POOL):
-        assert load_space(folder / SPACE_FILE).words and read_setup_of(folder).base
         with open_pool(folder, create=False, read_only=True) as pool:
+            assert pool.space.words and pool.setup.base
             assert pool.list() and all(pool.adapter_path(record.name).is_dir() for record in pool.list())
 
 

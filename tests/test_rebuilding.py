@@ -11,10 +11,10 @@ from xpert.building import BuiltSpace
 from xpert.errors import PoolError
 from xpert.explaining import explain_embeddings
 from xpert.pool import open_pool
-from xpert.pool.setup import SPACE_FILE, PoolSetup
+from xpert.pool.creating import create_pool
+from xpert.pool.setup import PoolSetup
 from xpert.records import Explanation
 from xpert.space.basis import Space
-from xpert.space.storing import load_space, save_space
 from xpert.testing.tiny import tiny_adapter, tiny_base
 
 SETUP = PoolSetup(base="b", summarizer="s")
@@ -48,10 +48,16 @@ def add(folder: Path, base: Path, number: int) -> None:
 
 @pytest.fixture
 def folder(base: Path, tmp_path: Path) -> Path:
+    create_pool(tmp_path / "pool", (space(0.0), SETUP)).close()
     for number in (0, 1):
         add(tmp_path / "pool", base, number)
-    save_space(space(0.0), tmp_path / "pool" / SPACE_FILE)
     return tmp_path / "pool"
+
+
+def named(folder: Path) -> str:
+    """The space that the catalog names."""
+    with open_pool(folder, read_only=True) as pool:
+        return pool.space.digest
 
 
 def builds(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
@@ -79,7 +85,7 @@ def test_a_newcomer_is_explained_in_the_new_space_and_told_of(
         built = opening.rebuild(pool, SETUP)
         assert built.newcomers == ("p2",)
         assert pool.get("p2").explanation == explained(built.space, 7.0)
-    assert spaces(folder) == {load_space(folder / SPACE_FILE).digest} == {space(1.0).digest}
+    assert spaces(folder) == {named(folder)} == {space(1.0).digest}
 
 
 def test_one_that_is_removed_meanwhile_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,12 +103,12 @@ def test_a_building_that_fails_leaves_the_old_pool(folder: Path, monkeypatch: py
     builds(monkeypatch, fail)
     with open_pool(folder) as pool, pytest.raises(KeyboardInterrupt):
         opening.rebuild(pool, SETUP)
-    assert spaces(folder) == {load_space(folder / SPACE_FILE).digest} == {space(0.0).digest}
+    assert spaces(folder) == {named(folder)} == {space(0.0).digest}
 
 
 def test_a_read_only_pool_is_refused_before_anything_is_built(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     builds(monkeypatch, lambda: pytest.fail("built, although nothing may be written"))
-    before = (folder / SPACE_FILE).read_bytes()
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     with open_pool(folder, read_only=True) as pool, pytest.raises(PoolError, match="cannot reindex pool"):
         opening.rebuild(pool, SETUP)
-    assert (folder / SPACE_FILE).read_bytes() == before
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before

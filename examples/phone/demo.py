@@ -101,7 +101,7 @@ def run(args: argparse.Namespace, console: Console) -> bool:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     with open_pool(EMBEDDED_POOL, read_only=True) as pool:
-        explainer = open_explainer(EMBEDDED_POOL)
+        explainer = open_explainer(pool)
         selection = select_for(read_samples(data), pool, explainer)
         chosen = next((record for record in pool.list() if record.name == selection.choice), None)
         start = None if chosen is None else str(pool.adapter_path(chosen.name))

@@ -13,15 +13,14 @@ from xpert.explaining import explain_embeddings
 from xpert.models.generation import Progress
 from xpert.models.loading import LoadedModel, load_model
 from xpert.models.reference import ModelReference
-from xpert.pool.publishing import Pool
+from xpert.pool.pool import Pool, open_pool
 from xpert.pool.reindexing import explain_if_there
-from xpert.pool.setup import SPACE_FILE, PoolSetup, read_setup
-from xpert.pool.switching import current, switch
+from xpert.pool.setup import PoolSetup
 from xpert.probing.pictures import PaintSettings, PictureProber, picture_folder
 from xpert.probing.rewriting import InstructRewriter, Rewriter, StyleTurns
 from xpert.probing.text import ProbeSettings
 from xpert.records import Explanation
-from xpert.space.storing import load_space
+from xpert.space.basis import Space
 from xpert.summarizing.clip import ClipSummarizer
 from xpert.summarizing.encoder import EncoderSummarizer
 from xpert.summarizing.language import LanguageSummarizer
@@ -45,18 +44,26 @@ def load_prober(setup: PoolSetup, *, device: str = "auto", base: LoadedModel | N
     return Prober(base, settings=probe)
 
 
-def open_explainer(pool: Path, *, device: str = "auto") -> Explainer:
-    """Everything that explains in the space of a pool.
+def _read(pool: Pool | Path | str) -> tuple[Space, PoolSetup]:
+    """Space and setup of a pool, which may be given by its folder."""
+    if isinstance(pool, Pool):
+        return pool.space_and_setup()
+    with open_pool(pool, create=False, read_only=True) as opened:
+        return opened.space_and_setup()
+
+
+def open_explainer(pool: Pool | Path | str, *, device: str = "auto") -> Explainer:
+    """Everything that explains in the space of a pool, which may be given by its folder.
 
     Raises:
         PoolError: the pool has no space yet.
         MissingModelError: a model that its setup names is not here.
         MismatchError, SpaceError: what is here is not what the space was built with.
     """
-    setup = read_setup(pool)
+    space, setup = _read(pool)
     if setup.pictures is not None:
-        raise SettingsError(f"{pool} is a pool of image models: use `xpert image`, or give --pool of language models")
-    space = load_space(current(pool) / SPACE_FILE)
+        place = pool.folder if isinstance(pool, Pool) else pool
+        raise SettingsError(f"{place} is a pool of image models: use `xpert image`, or give --pool of language models")
     return Explainer(load_prober(setup, device=device), load_summarizer(setup, device=device), space)
 
 
@@ -86,8 +93,8 @@ def load_clip(setup: PoolSetup, *, device: str = "auto") -> ClipSummarizer:
     return ClipSummarizer(setup.summarizer, how.captions, how.vocabulary or None, proposer, device=device)
 
 
-def open_picture_explainer(pool: Path, *, device: str = "auto") -> PictureExplainer:
-    """Everything that explains in the space of a pool of image models.
+def open_picture_explainer(pool: Pool | Path | str, *, device: str = "auto") -> PictureExplainer:
+    """Everything that explains in the space of a pool of image models, which may be given by its folder.
 
     Raises:
         PoolError: the pool has no space yet.
@@ -95,14 +102,13 @@ def open_picture_explainer(pool: Path, *, device: str = "auto") -> PictureExplai
         MismatchError, SpaceError: what is here is not what the space was built with.
         SettingsError: it is a pool of language models.
     """
-    setup = read_setup(pool)
-    prober, space = load_picture_prober(setup, device=device), load_space(current(pool) / SPACE_FILE)
-    return PictureExplainer(prober, load_clip(setup, device=device), space)
+    space, setup = _read(pool)
+    return PictureExplainer(load_picture_prober(setup, device=device), load_clip(setup, device=device), space)
 
 
-def open_adapter_explainer(pool: Path, *, device: str = "auto") -> Explainer | PictureExplainer:
+def open_adapter_explainer(pool: Pool, *, device: str = "auto") -> Explainer | PictureExplainer:
     """What explains adapters in the space of a pool, of language or of image models; raises as those two do."""
-    if read_setup(pool).pictures is not None:
+    if pool.setup.pictures is not None:
         return open_picture_explainer(pool, device=device)
     return open_explainer(pool, device=device)
 
@@ -110,15 +116,13 @@ def open_adapter_explainer(pool: Path, *, device: str = "auto") -> Explainer | P
 def rebuild(pool: Pool, setup: PoolSetup, *, device: str = "auto", on_progress: Progress | None = None) -> BuiltSpace:
     """Build a new space over all pLLMs of a pool, explain each in it, then take both in place of the old ones.
 
-    The pool stays as it was until everything is explained, and changes at once; see `xpert.pool.switching`. A pLLM that
+    The pool stays as it was until everything is explained, and changes at once; see `xpert.pool.spaces`. A pLLM that
     another process adds meanwhile is explained in the new space, too, and told of as a newcomer.
 
     Raises:
         PoolError: the pool is read only, or empty: there is nothing to take words from.
         StorageError: files of a pLLM are missing or damaged; found before anything is built.
     """
-    if pool.folder is None:
-        raise PoolError("this pool has no folder, so its space has no place: open it with `open_pool(folder)`")
     records, _ = pool.intact()
     if not records:
         orphans = len(pool.orphans())
@@ -132,7 +136,7 @@ def rebuild(pool: Pool, setup: PoolSetup, *, device: str = "auto", on_progress: 
     }
     measured = built.calibration.cosine_held_out if built.calibration else None
     setup, newcomers = setup.model_copy(update={"fast_path_cosine": measured}), []
-    while waiting := switch(pool, built.space, setup, explained):
+    while waiting := pool.change_space(built.space, setup, explained):
         for record in waiting:
             explanation = explain_if_there(record, pool.catalog, pool.artifacts, explain)
             if explanation is not None:

@@ -60,10 +60,9 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 def world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
     from xpert.explainer import Explainer
     from xpert.opening import load_prober, load_summarizer
-    from xpert.pool import open_pool
-    from xpert.pool.setup import SPACE_FILE, PoolSetup, write_setup
+    from xpert.pool.creating import create_pool
+    from xpert.pool.setup import PoolSetup
     from xpert.space.basis import Space
-    from xpert.space.storing import save_space
     from xpert.testing.tiny import tiny_adapter, tiny_base
 
     place = tmp_path_factory.mktemp("small-world")
@@ -85,10 +84,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
         base=prober.base.digest,
         prompts=prober.digest,
     )
-    save_space(space, folder / SPACE_FILE)
-    write_setup(folder, setup)
     explainer = Explainer(prober, summarizer, space)
-    with open_pool(folder) as pool:
+    with create_pool(folder, (space, setup)) as pool:
         for name, adapter in zip(("calm", "loud"), adapters, strict=False):
             explain = explainer.explain_adapter
             pool.add(adapter, base_folder=base, base_name=str(base), name=name, explain=explain)

@@ -17,13 +17,15 @@ from xpert.device import merging
 from xpert.explainer import PictureExplainer
 from xpert.models.reference import ModelReference
 from xpert.pool import open_pool
-from xpert.pool.setup import read_setup, write_setup
 
 
 @pytest.fixture
 def pool(world: Any, tmp_path: Path) -> Path:
     folder = Path(shutil.copytree(world.pool, tmp_path / "pool"))
-    write_setup(folder, read_setup(folder).model_copy(update={"base": "some/base", "base_revision": "v2"}))
+    with open_pool(folder) as opened:
+        setup = opened.setup.model_copy(update={"base": "some/base", "base_revision": "v2"})
+        same = {record.adapter: record.explanation for record in opened.list() if record.explanation is not None}
+        assert opened.change_space(opened.space, setup, same) == []
     return folder
 
 

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from xpert.cli.app import main
@@ -11,10 +12,15 @@ from xpert.cli.bases import image_base_for
 from xpert.cli.image_merging import named_image_models
 from xpert.cli.image_pools import PictureOptions, of_pictures, picture_setup
 from xpert.cli.image_sources import carded_base, start_reference
+from xpert.cli.sources import base_of, refuse_image_pool
 from xpert.embedded import EMBEDDED_IMAGE_POOL
 from xpert.errors import DataError, SettingsError
+from xpert.models.reference import ModelReference
 from xpert.pool import open_pool
 from xpert.pool.setup import PictureSetup, PoolSetup, write_setup
+from xpert.space.basis import Space
+from xpert.space.storing import save_space
+from xpert.testing.catalogs import sample_explanation
 from xpert.testing.tiny_pictures import Studio
 
 
@@ -41,8 +47,28 @@ def indexed(pool: Path, studio: Studio) -> PoolSetup:
         base=str(studio.pipeline), base_revision="main", summarizer_kind="clip", summarizer=str(studio.clip), seed=3,
         pictures=pictures,
     )  # fmt: skip
-    write_setup(pool, setup)
+    write_setup(pool / "space", setup)  # as an older version did
     return setup
+
+
+def test_a_pool_whose_first_space_was_killed_between_rows_and_files_is_one_of_image_models(
+    pool: Path, indexed: PoolSetup
+) -> None:
+    """As an older version left it: rows are explained, the files lie beside their place."""
+    found = Space((), np.zeros((0, 3)), np.zeros(3), np.zeros((2, 3)), 1.0, "s", "b", "p")
+    explanation = sample_explanation()
+    digests = explanation.digests.model_copy(update={"space": found.digest})
+    shutil.rmtree(pool / "space")
+    with open_pool(pool) as opened:
+        for record in opened.list():
+            opened.catalog.explain(record.name, explanation.model_copy(update={"digests": digests}))
+    write_setup(pool / "next" / "space", indexed)
+    save_space(found, pool / "next" / "space" / "space.safetensors")
+    with open_pool(pool, read_only=True) as opened:
+        assert of_pictures(opened) and opened.has_space
+        with pytest.raises(SettingsError, match="is a pool of image models"):
+            refuse_image_pool(opened)
+        assert base_of(opened) == ModelReference(indexed.base, revision="main")
 
 
 def card(folder: Path, text: str) -> Path:

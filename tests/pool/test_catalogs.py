@@ -52,7 +52,7 @@ def test_no_side_files_stay_behind(file: Path) -> None:
 
 def test_layout_of_a_newer_version(file: Path) -> None:
     execute(file, "PRAGMA user_version = 99")
-    with pytest.raises(PoolError, match=r"layout 99, this XPerT knows up to 2.*install a newer XPerT"):
+    with pytest.raises(PoolError, match=r"layout 99, this XPerT knows up to 3.*install a newer XPerT"):
         SqlCatalog(file)
 
 

@@ -315,7 +315,7 @@ def test_only_what_is_named_is_discarded(folder: Path, base: Path, tmp_path: Pat
 
 def test_a_catalog_of_the_first_layout_opens_and_is_brought_up_to_date(folder: Path) -> None:
     catalog = folder / CATALOG_FILE
-    sql(catalog, "DROP TABLE checksums", "PRAGMA user_version = 1")
+    sql(catalog, "DROP TABLE checksums", "DROP TABLE space", "PRAGMA user_version = 1")
     old = catalog.read_bytes()
     with open_pool(folder, read_only=True) as pool:
         before = pool.list()

@@ -123,7 +123,7 @@ def _fault() -> str | None:
         with open_pool(EMBEDDED_POOL, create=False, read_only=True) as pool:
             for record in pool.list():
                 pool.adapter_path(record.name)
-        open_explainer(EMBEDDED_POOL)
+            open_explainer(pool)
     except XpertError as error:
         return str(error)
     return None

@@ -198,7 +198,7 @@ def select(
         from xpert.merging.weights import combine
         from xpert.opening import open_picture_explainer
 
-        explainer = open_picture_explainer(folder, device=device)
+        explainer = open_picture_explainer(opened, device=device)
         records = opened.list()
         selection = select_for_pictures(pictures, opened, explainer, on_progress=progress.stage)
         merged = combine(selection.person, records)

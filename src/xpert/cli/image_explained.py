@@ -120,12 +120,11 @@ def _usual_number(base: str, captions: str | None) -> int:
 
 def _of_pool(name: str, place: Path, person: PersonOptions, on_progress: Progress) -> Explained:
     """A model of the pool: its stored explanation, where it has one."""
-    from xpert.pool.setup import read_setup
-
     with reading(place) as opened:
         record, adapter = opened.get(name), opened.adapter_path(name)
-    person.refuse(f"{name} is a model of the pool: leave it out")
-    if read_setup(place).pictures is None:
+        person.refuse(f"{name} is a model of the pool: leave it out")
+        pictures = opened.setup.pictures
+    if pictures is None:
         raise SettingsError(f"{place} is a pool of language models: use `xpert explain`, or give another --pool")
 
     def pairs() -> Sequence[PicturePair]:

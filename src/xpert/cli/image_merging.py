@@ -47,7 +47,7 @@ def merge_for_pictures(
     place = image_pool(pool)
     with reading(place) as opened:
         base = pool_base(opened, place)
-        explainer = open_picture_explainer(place, device=options.device)
+        explainer = open_picture_explainer(opened, device=options.device)
         with person_pictures(pictures, options, on_progress) as own:
             person = explainer.explain_pictures(own, on_progress=on_progress)
         plan = plan_merge(person, opened, most=most)

@@ -36,22 +36,13 @@ class PictureOptions:
     vision: str | None = None
 
 
-def has_space(pool: Pool) -> bool:
-    """Whether a pool was indexed, or made like one that was."""
-    from xpert.pool.setup import SETUP_FILE
-
-    return pool.folder is not None and (pool.folder / SETUP_FILE).is_file()
-
-
 def of_pictures(pool: Pool, base: str | None = None) -> bool:
     """Whether a pool is of image models: by its setup, else by its models, else by the base it is to have."""
     from xpert.models.image_adapters import is_image_adapter
     from xpert.models.pipelines import is_pipeline
-    from xpert.pool.setup import read_setup
 
-    if has_space(pool):
-        assert pool.folder is not None
-        return read_setup(pool.folder).pictures is not None
+    if pool.has_space:
+        return pool.setup.pictures is not None
     if records := pool.list():
         return is_image_adapter(pool.adapter_path(records[0].name))
     return base is not None and (base in EMBEDDED_PIPELINES or is_pipeline(Path(base).expanduser()))
@@ -78,12 +69,11 @@ def picture_setup(pool: Pool, base: str | None, options: PictureOptions) -> Pool
         DataError: no such captions, or fewer than are wanted.
     """
     from xpert.errors import DataError
-    from xpert.pool.setup import PictureSetup, PoolSetup, read_setup
+    from xpert.pool.setup import PictureSetup, PoolSetup
     from xpert.probing.captions import captions_for
     from xpert.probing.pictures import usual_settings
 
-    assert pool.folder is not None
-    known = read_setup(pool.folder) if has_space(pool) else None
+    known = pool.setup if pool.has_space else None
     old = known.pictures if known else None
     named = base_of(pool)
     model = lasting_name(base) if base is not None else named.model if named else None

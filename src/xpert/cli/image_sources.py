@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from xpert.cli.commands import command_line
 from xpert.cli.image_options import PICTURES
 from xpert.cli.sources import Progress, base_of, lasting_name, reading, refuse_given
 from xpert.embedded import EMBEDDED_CLIPS, EMBEDDED_IMAGE_POOL, EMBEDDED_PIPELINES
-from xpert.errors import SettingsError
+from xpert.errors import PoolError, SettingsError, StorageError
 
 if TYPE_CHECKING:
     from xpert.models.reference import ModelReference
@@ -134,11 +134,9 @@ def image_adapter_folder(folder: Path) -> Path:
 
 def next_command(out: Path, base: str, pool: Path | None) -> str:
     """What explains a model of `base`: in the words of the pool where it is for that base, else by itself."""
-    from xpert.pool.setup import SETUP_FILE, read_setup
-
-    place = image_pool(pool)
-    if (place / SETUP_FILE).is_file() and read_setup(place).base == lasting_name(base):
-        return command_line("image", "explain", out, pool=pool)
+    with suppress(PoolError, StorageError), reading(image_pool(pool)) as opened:  # no pool was needed until now
+        if opened.has_space and opened.setup.base == lasting_name(base):
+            return command_line("image", "explain", out, pool=pool)
     return command_line("image", "explain", out, base=base)
 
 

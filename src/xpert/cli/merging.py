@@ -208,24 +208,18 @@ def _given(
     from xpert.merging.merge import merge_models
     from xpert.models.reference import model_digest, resolve_folder
     from xpert.opening import open_explainer
-    from xpert.pool.setup import SPACE_FILE
-    from xpert.pool.switching import current
-    from xpert.space.storing import load_space
 
-    place = pool_folder(pool)
-    refuse_image_pool(place)
     family = Family(is_merge_parent, merge_base_for, resolve_folder)
-    plan = given_plan(parents, place, family, base, pool_given=pool is not None)
-    ours = (current(place) / SPACE_FILE).is_file() and load_space(current(place) / SPACE_FILE).base == model_digest(
-        plan.folder
-    )
-    explainer = open_explainer(place, device=device) if explain and ours else None
-    done = merge_models(
-        plan.parents, plan.folder, out, base_name=plan.base_name, on_progress=on_progress, **vars(settings)
-    )
-    if explainer is None:
-        return MergeReport(done)
     with reading(pool) as opened:
+        refuse_image_pool(opened)
+        plan = given_plan(parents, pool_folder(pool), family, base, pool_given=pool is not None)
+        ours = explain and opened.has_space and opened.space.base == model_digest(plan.folder)
+        explainer = open_explainer(opened, device=device) if ours else None
+        done = merge_models(
+            plan.parents, plan.folder, out, base_name=plan.base_name, on_progress=on_progress, **vars(settings)
+        )
+        if explainer is None:
+            return MergeReport(done)
         return explain_given(done, opened, explainer, known=plan.known, on_progress=on_progress)
 
 
@@ -253,8 +247,8 @@ def _found(
 
     with reading(pool) as opened:
         pool_base(opened, pool_folder(pool))
-        asked.check(wish_space(pool_folder(pool)), opened)
-        explainer = open_explainer(pool_folder(pool), device=device)
+        asked.check(wish_space(opened), opened)
+        explainer = open_explainer(opened, device=device)
         person, _ = asked.point(explainer.space, explainer, on_progress)
         plan = asked.plan(person, opened)
         if not plan.weights:

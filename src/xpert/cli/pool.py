@@ -42,31 +42,24 @@ def create(
     from xpert.cli.terminal import Terminal
     from xpert.errors import DuplicateError
     from xpert.pool import open_pool
+    from xpert.pool.creating import create_pool, is_unfinished
     from xpert.pool.losses import refuse_lost
-    from xpert.pool.setup import SETUP_FILE, SPACE_FILE, is_unfinished, read_setup, write_setup
-    from xpert.pool.switching import current
-    from xpert.space.storing import load_space, save_space
+    from xpert.pool.setup import SETUP_FILE
 
     folder = folder.expanduser()
     refuse_lost(folder)
     if folder.exists() and not is_unfinished(folder):
         raise DuplicateError(f"{folder} exists already and is not empty: give another folder")
     words: tuple[str, ...] = ()
-    base: str | None = None
+    base, taken = None, None
     if like != "none":
-        model = _LIKE.get(like) or pool_folder(Path(like))
-        setup, space = read_setup(model), load_space(current(model) / SPACE_FILE)
-        save_space(space, folder / SPACE_FILE)
-        write_setup(folder, setup)
-        words, base = space.words, setup.base
-    else:
-        for file in (SPACE_FILE, SETUP_FILE):  # of a killed run with another --like
-            (folder / file).unlink(missing_ok=True)
-    open_pool(folder).close()
+        with open_pool(_LIKE.get(like) or pool_folder(Path(like)), create=False, read_only=True) as model:
+            taken = model.space_and_setup()
+        words, base = taken[0].words, taken[1].base
+    with create_pool(folder, taken) as made:
+        setup = None if made.space_folder is None else str(made.space_folder / SETUP_FILE)
     terminal = Terminal(json)
-    terminal.emit(
-        {"pool": str(folder.resolve()), "words": list(words), "base": base, "setup": str(folder / SETUP_FILE)}
-    )
+    terminal.emit({"pool": str(folder.resolve()), "words": list(words), "base": base, "setup": setup})
     known = f" for models of {base}, explained in: {', '.join(words)}" if base else ", without a space yet"
     terminal.show(f"new pool {folder}{known}")
     terminal.show(f"next: xpert pool add ADAPTER --name NAME --pool {folder}" + ("" if base else " --base MODEL"))
@@ -84,7 +77,6 @@ def add(
     quiet: Quiet = False,
 ) -> None:
     """Check an adapter, explain it and publish it in a pool."""
-    from xpert.cli.image_pools import has_space
     from xpert.cli.sources import adapter_folder, base_folder, base_of, check_space_base, lasting_name, writing
     from xpert.cli.terminal import Terminal
     from xpert.errors import SettingsError
@@ -98,7 +90,7 @@ def add(
         if reference is None:
             raise SettingsError("this pool does not know its base yet: give --base MODEL")
         check_space_base(opened, base, folder)
-        explain = _explaining(opened, device, progress) if has_space(opened) else None
+        explain = _explaining(opened, device, progress) if opened.has_space else None
         record = opened.add(
             folder,
             base_folder=base_folder(reference, folder),
@@ -286,7 +278,6 @@ def _explaining(pool: OpenPool, device: str, progress: Progress) -> Callable[[Pa
     def explain(adapter: Path) -> Explanation:
         from xpert.opening import open_adapter_explainer
 
-        assert pool.folder is not None
-        return open_adapter_explainer(pool.folder, device=device).explain_adapter(adapter, on_progress=progress.stage)
+        return open_adapter_explainer(pool, device=device).explain_adapter(adapter, on_progress=progress.stage)
 
     return explain

@@ -48,6 +48,7 @@ def restore(
             "restored": [{"name": name, "adapter": digest} for name, digest in done.restored],
             "left": [{"adapter": digest, "why": why} for digest, why in done.left],
             "missing": list(done.missing),
+            "space": done.space,
         }
     )
     if not json:
@@ -107,11 +108,12 @@ def _base(folder: Path, base: str | None) -> PoolBase | None:
     from xpert.models.reference import ModelReference, model_digest
     from xpert.pool.losses import ARTIFACTS_FOLDER
     from xpert.pool.restoring import Base as PoolBase
+    from xpert.pool.setup import is_space
 
     if base is None:
         return None
     entries = sorted((folder / ARTIFACTS_FOLDER).glob("[0-9a-f]" * 64))
-    first = next(iter(entries), folder)
+    first = next((entry for entry in entries if not is_space(entry)), folder)
     place = base_folder(ModelReference(base), first)
     digest = pipeline_digest(place) if is_image_adapter(first) else model_digest(place)
     return PoolBase(digest, lasting_name(base), place)
@@ -124,6 +126,8 @@ def _show(terminal: Terminal, done: Restored, dry: bool) -> None:
         terminal.show(f"{would}restored: {name} ({digest[:12]})")
     for digest, why in done.left:
         terminal.show(f"left without a row: {digest[:12]}: {why}")
+    if done.space is not None:
+        terminal.show(f"{would}restored: the space ({done.space[:12]})")
     for name in done.missing:
         terminal.show(f"files are missing or damaged: {name}")
     if done.missing and done.left:

@@ -49,7 +49,7 @@ def select(
     """
     from xpert.cli.commands import command_line
     from xpert.cli.merge_plans import Asked
-    from xpert.cli.sources import page_target, pool_folder, reading
+    from xpert.cli.sources import page_target, reading
     from xpert.cli.terminal import Terminal
     from xpert.errors import SettingsError
 
@@ -58,7 +58,7 @@ def select(
     terminal, page = Terminal(json, quiet), page_target(html)
     asked = Asked.of(data, want, samples, columns, most, include, without)
     with reading(pool) as opened, terminal.progress(libraries=data is not None) as progress:
-        selection, space = _selected(asked, opened, pool_folder(pool), device, progress.stage)
+        selection, space = _selected(asked, opened, device, progress.stage)
         merged, records = asked.plan(selection.person, opened), opened.list()
     name = (data if data.startswith("@") else Path(data).name or data) if data else str(want)
     chosen = {
@@ -90,20 +90,18 @@ def select(
         terminal.show(f"page: {page}")
 
 
-def _selected(
-    asked: Asked, opened: OpenPool, place: Path, device: str, on_progress: Progress
-) -> tuple[Selection, Space]:
+def _selected(asked: Asked, opened: OpenPool, device: str, on_progress: Progress) -> tuple[Selection, Space]:
     """The nearest single model; models are loaded only to explain a person."""
     from xpert.cli.sources import wish_space
     from xpert.selecting import select as nearest
 
     explainer = None
     if asked.samples is None:
-        space = wish_space(place)
+        space = wish_space(opened)
     else:
         from xpert.opening import open_explainer
 
-        explainer = open_explainer(place, device=device)
+        explainer = open_explainer(opened, device=device)
         space = explainer.space
     person, reference = asked.point(space, explainer, on_progress)
     allowed = [record for record in opened.list() if record.name not in asked.forbidden]

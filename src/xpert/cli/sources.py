@@ -166,10 +166,9 @@ def base_of(pool: Pool, name: str | None = None) -> ModelReference | None:
     None where nothing says.
     """
     from xpert.models.reference import ModelReference
-    from xpert.pool.setup import SETUP_FILE, read_setup
 
-    if pool.folder is not None and (pool.folder / SETUP_FILE).is_file():
-        setup = read_setup(pool.folder)
+    if pool.has_space:
+        setup = pool.setup
         return ModelReference(setup.base, revision=setup.base_revision)
     records = [pool.get(name)] if name is not None else pool.list()[:1]
     return ModelReference(records[0].base_name) if records else None
@@ -186,12 +185,11 @@ def check_space_base(pool: Pool, base: str | None, adapter: Path) -> None:
     from xpert.models.image_adapters import inspect_image_adapter, is_image_adapter
     from xpert.models.pipelines import pipeline_digest
     from xpert.models.reference import ModelReference, model_digest
-    from xpert.pool.setup import SETUP_FILE, SPACE_FILE, read_setup
-    from xpert.space.storing import load_space
 
-    if pool.folder is None or not (pool.folder / SETUP_FILE).is_file():
+    if not pool.has_space:
         return
-    known, wanted = read_setup(pool.folder).base, load_space(pool.folder / SPACE_FILE).base
+    space, setup = pool.space_and_setup()
+    known, wanted = setup.base, space.base
     pictures = is_image_adapter(adapter)
     if pictures:
         found, said = inspect_image_adapter(adapter).base_digest, ""
@@ -210,32 +208,27 @@ def check_space_base(pool: Pool, base: str | None, adapter: Path) -> None:
         )
 
 
-def wish_space(place: Path) -> Space:
+def wish_space(pool: Pool) -> Space:
     """The space of a pool of language models, without its models.
 
     Raises:
         PoolError: it has none yet.
         SettingsError: it is a pool of image models.
     """
-    from xpert.pool.setup import SPACE_FILE, read_setup
-    from xpert.pool.switching import current
-    from xpert.space.storing import load_space
-
-    refuse_image_pool(place)
-    read_setup(place)
-    return load_space(current(place) / SPACE_FILE)
+    refuse_image_pool(pool)
+    return pool.space
 
 
-def refuse_image_pool(place: Path) -> None:
+def refuse_image_pool(pool: Pool) -> None:
     """Refuse a pool of image models where language models are meant.
 
     Raises:
         SettingsError: it is one.
     """
-    from xpert.pool.setup import SETUP_FILE, read_setup
-
-    if (place / SETUP_FILE).is_file() and read_setup(place).pictures is not None:
-        raise SettingsError(f"{place} is a pool of image models: use `xpert image`, or give --pool of language models")
+    if pool.has_space and pool.setup.pictures is not None:
+        raise SettingsError(
+            f"{pool.folder} is a pool of image models: use `xpert image`, or give --pool of language models"
+        )
 
 
 def is_merge_parent(folder: Path) -> bool:

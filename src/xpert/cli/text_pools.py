@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from xpert.cli.image_pools import has_space
 from xpert.cli.sources import base_of, lasting_name
 from xpert.errors import SettingsError
 
@@ -26,15 +25,14 @@ def text_setup(
     Raises:
         SettingsError: a pool without a space, and no base or reader of texts; or options that do not go together.
     """
-    from xpert.pool.setup import PoolSetup, read_setup
+    from xpert.pool.setup import PoolSetup
 
     if summarizer is not None and encoder is not None:
         raise SettingsError("--summarizer and --encoder name two readers of texts: give one of them")
-    assert pool.folder is not None
     named = base_of(pool)
     known: dict[str, Any] = {"base": named.model if named else None}
-    if has_space(pool):
-        known = read_setup(pool.folder).model_dump()
+    if pool.has_space:
+        known = pool.setup.model_dump()
     if base is not None:
         known |= {"base": lasting_name(base), "base_revision": None}
     if summarizer is not None:

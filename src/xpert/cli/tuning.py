@@ -106,7 +106,7 @@ def personalize(
     validation samples first: where the base does better, it is the start.
     """
     from xpert.cli.resuming import resumable
-    from xpert.cli.sources import free_folder, person_samples, pool_folder, reading
+    from xpert.cli.sources import free_folder, person_samples, reading
     from xpert.cli.terminal import Terminal
 
     settings, terminal, out = tuning_settings(tuning), Terminal(json, quiet), free_folder(out)
@@ -118,7 +118,7 @@ def personalize(
         done = run(
             own,
             opened,
-            open_explainer(pool_folder(pool), device=device),
+            open_explainer(opened, device=device),
             out,
             settings=settings,
             validation=_share(validation),

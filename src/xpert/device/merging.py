@@ -22,7 +22,7 @@ from xpert.models.folders import check_free
 from xpert.models.generation import Progress
 from xpert.models.pipelines import resolve_pipeline
 from xpert.models.reference import public_name
-from xpert.pool.publishing import Pool
+from xpert.pool.pool import Pool
 from xpert.records import Combination, Explanation, MeasuredCombination
 
 

@@ -18,7 +18,7 @@ from xpert.merging.weights import TEXT_SHARE
 from xpert.models.generation import Progress
 from xpert.models.loading import LoadedModel, adapted
 from xpert.models.reference import ModelReference
-from xpert.pool.publishing import Pool
+from xpert.pool.pool import Pool
 from xpert.records import Combination, Sample, Selection
 from xpert.selecting import select
 from xpert.tuning import TuningResult, TuningSettings, TuningStep, tune, validation_loss

@@ -92,7 +92,7 @@ def run_demo(
     told = people()[sample_person(person)]
     samples = read_samples(PEOPLE / f"{person}.jsonl")
     pool = open_pool(EMBEDDED_POOL, read_only=True)
-    explainer = open_explainer(EMBEDDED_POOL)
+    explainer = open_explainer(pool)
     selection = select_for(samples, pool, explainer, on_progress=on_progress)
     train, held = split_samples(samples, validation=VALIDATION, seed=SETTINGS.seed)
     base = str(explainer.prober.base.folder)

@@ -91,7 +91,7 @@ def run_image_demo(
     if unknown:
         raise SettingsError(f"no sample person {unknown[0]!r}: choose from {', '.join(picture_people())}")
     with open_pool(EMBEDDED_IMAGE_POOL, read_only=True) as pool:
-        explainer = open_picture_explainer(EMBEDDED_IMAGE_POOL)
+        explainer = open_picture_explainer(pool)
         records = pool.list()
         shown = _models(pool, explainer, explained, on_progress)
         again = {one.name: one.explanation for one in shown}

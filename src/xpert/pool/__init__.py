@@ -5,7 +5,7 @@
 
 from xpert.pool.artifacts import ArtifactStore
 from xpert.pool.catalog import Catalog
-from xpert.pool.publishing import Pool, open_pool
+from xpert.pool.pool import Pool, open_pool
 from xpert.pool.reindexing import ReindexReport
 
 __all__ = ["ArtifactStore", "Catalog", "Pool", "ReindexReport", "open_pool"]

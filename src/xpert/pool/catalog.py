@@ -15,7 +15,7 @@ Records: TypeAlias = list[PoolRecord]
 
 
 class Catalog(Protocol):
-    """The rows of a pool, one a pLLM.
+    """The rows of a pool, one a pLLM, and which space they are explained in.
 
     Law, for every implementation:
 
@@ -48,8 +48,16 @@ class Catalog(Protocol):
         """
         ...
 
-    def explain_all(self, explanations: Mapping[str, Explanation]) -> None:
-        """Replace the explanations of several records, and nothing else: of all, or where it raises of none.
+    def space(self) -> str | None:
+        """Digest of the artifact that is the space of the pool; None where it has none.
+
+        Raises:
+            StorageError: the storage refused.
+        """
+        ...
+
+    def change_space(self, space: str | None, explanations: Mapping[str, Explanation]) -> None:
+        """Name another space and replace explanations of records: all of it, or where it raises nothing.
 
         Raises:
             NotInPoolError: no record of one of the names.

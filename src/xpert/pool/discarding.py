@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from xpert.errors import PoolError
-from xpert.pool.publishing import Pool
+from xpert.pool.pool import Pool
 from xpert.printing import printable
 
 _SHORTEST_DIGEST = 8

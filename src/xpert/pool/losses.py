@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from xpert.errors import PoolError, StorageError
+from xpert.pool.setup import is_space
 
 CATALOG_FILE = "catalog.sqlite"
 ARTIFACTS_FOLDER = "artifacts"
@@ -22,7 +23,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 def adapters_beside(folder: Path) -> int:
     """How many adapters lie in a pool folder, whatever its catalog says."""
     try:
-        return sum(1 for entry in (folder / ARTIFACTS_FOLDER).iterdir() if _DIGEST.fullmatch(entry.name))
+        entries = (folder / ARTIFACTS_FOLDER).iterdir()
+        return sum(1 for entry in entries if _DIGEST.fullmatch(entry.name) and not is_space(entry))
     except OSError:
         return 0
 

@@ -14,6 +14,7 @@ class MemoryCatalog:
 
     def __init__(self) -> None:
         self._rows: dict[str, PoolRecord] = {}
+        self._space: str | None = None
         self._lock = Lock()
 
     def add(self, record: PoolRecord) -> None:
@@ -29,13 +30,18 @@ class MemoryCatalog:
             self._rows[name] = changed
             return changed
 
-    def explain_all(self, explanations: Mapping[str, Explanation]) -> None:
-        """Replace the explanations of several records; see `Catalog.explain_all`."""
+    def space(self) -> str | None:
+        """The space of the pool; see `Catalog.space`."""
+        return self._space
+
+    def change_space(self, space: str | None, explanations: Mapping[str, Explanation]) -> None:
+        """Name another space and explain records in it; see `Catalog.change_space`."""
         with self._lock:
             self._rows |= {
                 name: self._row(name).model_copy(update={"explanation": explanation})
                 for name, explanation in explanations.items()
             }
+            self._space = space
 
     def get(self, name: str) -> PoolRecord:
         """The record of this name; see `Catalog.get`."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from xpert.errors import NotInPoolError, StorageError
 from xpert.pool.artifacts import ArtifactStore
 from xpert.pool.catalog import Catalog, Records
+from xpert.pool.setup import is_space
 from xpert.records import Explanation, PoolRecord
 
 
@@ -31,12 +32,12 @@ class ReindexReport:
 
 
 def finish_removals(catalog: Catalog, artifacts: ArtifactStore) -> tuple[str, ...]:
-    """Delete what killed removals left: artifacts that were noted to go, and whose row is gone. Under the store's lock.
+    """Delete what was noted to go and what the catalog does not name, of killed removals too. Under the store's lock.
 
     Returns:
         Their digests.
     """
-    named = {record.adapter for record in catalog.list()}
+    named = {record.adapter for record in catalog.list()} | {catalog.space()}
     swept = []
     for digest in artifacts.doomed():
         if digest not in named and artifacts.has(digest):
@@ -47,8 +48,9 @@ def finish_removals(catalog: Catalog, artifacts: ArtifactStore) -> tuple[str, ..
 
 
 def orphans_of(records: Records, artifacts: ArtifactStore) -> tuple[str, ...]:
-    """Digests of artifacts that none of the records names."""
-    return tuple(sorted(set(artifacts.digests()) - {record.adapter for record in records}))
+    """Digests of adapters that none of the records names."""
+    unnamed = set(artifacts.digests()) - {record.adapter for record in records}
+    return tuple(sorted(digest for digest in unnamed if not is_space(artifacts.path(digest))))
 
 
 def sweep(catalog: Catalog, artifacts: ArtifactStore) -> tuple[Records, tuple[str, ...]]:

@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,9 @@ from xpert.pool.catalog import Records
 from xpert.pool.checking import check_adapter, describe_adapter
 from xpert.pool.losses import ARTIFACTS_FOLDER, CATALOG_FILE, SIDE_FILES
 from xpert.pool.names import check_name
-from xpert.pool.setup import SPACE_FILE, read_setup_of
+from xpert.pool.old_spaces import old_space
+from xpert.pool.setup import SPACE_FILE, read_setup
+from xpert.pool.spaces import spaces_in
 from xpert.pool.sql import SqlCatalog, salvage
 from xpert.printing import printable
 from xpert.records import PoolRecord
@@ -56,6 +58,7 @@ class Restored:
         restored: (name, digest) of adapters that have a row again, without an explanation.
         left: (digest, why) of adapters that have none.
         missing: names of rows whose files are missing or damaged.
+        space: digest of the space that the catalog names again; None: it names what it named.
         aside: where the old catalog lies now; None: it stays in its place.
     """
 
@@ -65,6 +68,7 @@ class Restored:
     left: tuple[tuple[str, str], ...]
     missing: tuple[str, ...]
     aside: Path | None
+    space: str | None = None
 
 
 def restore(folder: Path, base: Base | None = None, *, anew: bool = False, dry: bool = False) -> Restored:
@@ -86,42 +90,46 @@ def restore(folder: Path, base: Base | None = None, *, anew: bool = False, dry: 
         raise PoolError(f"no pool in {folder}: it holds neither a {CATALOG_FILE} nor {ARTIFACTS_FOLDER}; give another")
     store = ArtifactStore(folder / ARTIFACTS_FOLDER, read_only=dry or not (folder / ARTIFACTS_FOLDER).is_dir())
     with nullcontext() if store.read_only else store.lock():
-        state, rows = _read(catalog, anew)
+        state, rows, named = _read(catalog, anew)
         whole = state == "whole"
         if base is not None and rows and rows[0].base != base.digest:
             raise MismatchError(
                 f"the catalog's rows are for base {rows[0].base_name} ({rows[0].base[:12]}…), --base names "
                 f"{base.digest[:12]}…: leave --base out, or set the catalog aside with --anew"
             )
-        digests = set(store.digests()) if store.folder.is_dir() else set()
+        spaces, digests = (spaces_in(store), set(store.digests())) if store.folder.is_dir() else ((), set[str]())
         sound = {digest for digest in digests if store.verify(digest)}
         missing = tuple(row.name for row in rows if row.adapter not in sound)
         if not whole:
             rows = [row for row in rows if row.adapter in sound]
-        new, left = _new_rows(store, sorted(digests - {row.adapter for row in rows}), sound, rows, base, folder)
+        space = None if named in sound else _space(store, [digest for digest in spaces if digest in sound], rows)
+        current = space or named
+        base = base or _known_base(rows, old_space(folder, lambda: rows) if current is None else store.path(current))
+        unnamed = sorted(digests - {row.adapter for row in rows} - set(spaces))
+        new, left = _new_rows(store, unnamed, sound, rows, base)
         aside = None
         if whole and not dry:
-            _add(catalog, new)
+            _add(catalog, new, space)
         elif not dry:
-            aside = _replace(catalog, [*rows, *new])
+            aside = _replace(catalog, [*rows, *new], current)
     kept = tuple(row.name for row in rows)
-    return Restored(state, kept, tuple((row.name, row.adapter) for row in new), left, missing, aside)
+    return Restored(state, kept, tuple((row.name, row.adapter) for row in new), left, missing, aside, space)
 
 
-def _read(catalog: Path, anew: bool) -> tuple[CatalogState, Records]:
-    """How a catalog is, and its rows, or what can be read of them.
+def _read(catalog: Path, anew: bool) -> tuple[CatalogState, Records, str | None]:
+    """How a catalog is, its rows, or what can be read of them, and the space that it names.
 
     Raises:
         PoolError: a newer version wrote it.
     """
     if not catalog.is_file():
-        return "missing", []
+        return "missing", [], None
     if catalog.stat().st_size == 0:
-        return "empty", []
+        return "empty", [], None
     if anew:
-        return "set aside", []
+        return "set aside", [], None
     try:
-        return "whole", _listed(catalog, read_only=True)
+        return "whole", *_listed(catalog, read_only=True)
     except XpertError as error:
         if "a newer one wrote it" in str(error):
             raise PoolError(
@@ -135,24 +143,23 @@ def _read(catalog: Path, anew: bool) -> tuple[CatalogState, Records]:
             if (given := catalog.with_name(catalog.name + side)).is_file():
                 shutil.copyfile(given, copy.with_name(copy.name + side))
         try:
-            return "whole", _listed(copy, read_only=False)
+            return "whole", *_listed(copy, read_only=False)
         except XpertError:
-            return "damaged", salvage(copy)
+            return "damaged", salvage(copy), None
 
 
-def _listed(catalog: Path, *, read_only: bool) -> Records:
+def _listed(catalog: Path, *, read_only: bool) -> tuple[Records, str | None]:
     opened = SqlCatalog(catalog, read_only=read_only, may_create=lambda: False)
     try:
-        return opened.list()
+        return opened.list(), opened.space()
     finally:
         opened.close()
 
 
 def _new_rows(
-    store: ArtifactStore, digests: Iterable[str], sound: set[str], rows: Records, base: Base | None, folder: Path
+    store: ArtifactStore, digests: Iterable[str], sound: set[str], rows: Records, base: Base | None
 ) -> tuple[Records, tuple[tuple[str, str], ...]]:
     """Rows for adapters that have none, and why others get none."""
-    base = base or _known_base(folder, rows)
     doomed, taken = set(store.doomed()) if store.folder.is_dir() else set(), {row.name.lower() for row in rows}
     new: Records = []
     left: list[tuple[str, str]] = []
@@ -172,12 +179,24 @@ def _new_rows(
     return new, tuple(left)
 
 
-def _known_base(folder: Path, rows: Records) -> Base | None:
+def _space(store: ArtifactStore, spaces: Iterable[str], rows: Records) -> str | None:
+    """The one of whole spaces that rows are explained in; where no row is, the newest, before those noted to go."""
+    wanted = {row.explanation.digests.space for row in rows if row.explanation is not None}
+    doomed = set(store.doomed())
+    fitting = []
+    for digest in spaces:
+        with suppress(SpaceError):
+            if not wanted or load_space(store.path(digest) / SPACE_FILE).digest in wanted:
+                fitting.append((digest not in doomed, store.path(digest).stat().st_mtime, digest))
+    return max(fitting)[2] if fitting else None
+
+
+def _known_base(rows: Records, space: Path | None) -> Base | None:
     """The base that rows name, else the one of the pool's space."""
     if rows:
         return Base(rows[0].base, rows[0].base_name)
     try:
-        return Base(load_space(folder / SPACE_FILE).base, read_setup_of(folder).base)
+        return None if space is None else Base(load_space(space / SPACE_FILE).base, read_setup(space).base)
     except (PoolError, SpaceError):
         return None
 
@@ -218,22 +237,24 @@ def _name(folder: Path, digest: str, taken: set[str]) -> str:
     return f"{name}-{digest[:8]}" if name.lower() in taken else name
 
 
-def _add(catalog: Path, new: Records) -> None:
+def _add(catalog: Path, new: Records, space: str | None) -> None:
     opened = SqlCatalog(catalog, may_create=lambda: False)
     try:
         for record in new:
             opened.add(record)
+        if space is not None:
+            opened.change_space(space, {})
     finally:
         opened.close()
 
 
-def _replace(catalog: Path, rows: Records) -> Path | None:
+def _replace(catalog: Path, rows: Records, space: str | None) -> Path | None:
     """A new catalog in the place of the old one, which is copied aside before; whole at every moment.
 
     Returns:
         Where the old one lies, or what SQLite had laid beside it; None where there was neither.
     """
-    with disk_refusals(catalog), _built(catalog, rows) as fresh:
+    with disk_refusals(catalog), _built(catalog, rows, space) as fresh:
         aside = None
         if any(catalog.with_name(catalog.name + side).is_file() for side in ("", *SIDE_FILES)):
             aside = _free_name(catalog)
@@ -250,12 +271,12 @@ def _replace(catalog: Path, rows: Records) -> Path | None:
 
 
 @contextmanager
-def _built(catalog: Path, rows: Records) -> Iterator[Path]:
+def _built(catalog: Path, rows: Records, space: str | None) -> Iterator[Path]:
     """A catalog of these rows beside its place, for the length of a block."""
     fresh = name_aside(catalog, "new")
     try:
         SqlCatalog(fresh).close()
-        _add(fresh, rows)
+        _add(fresh, rows, space)
         sync_to_disk(fresh)
         yield fresh
     finally:

@@ -1,7 +1,7 @@
 """What the explanations of a pool were made with: names of base and summarizer, how prompts are answered or painted.
 
-A small JSON file beside the space, so that whoever opens the pool explains in the same way. It has a seal (see
-`xpert.sealing`).
+A small JSON file beside the basis of the space, so that whoever opens the pool explains in the same way. It has a seal
+(see `xpert.sealing`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from pydantic import Field, ValidationError
 from xpert.errors import PoolError
 from xpert.records import Record
 from xpert.sealing import KEY, OPEN, is_whole, seal
-from xpert.writing import is_aside, whole_file
+from xpert.writing import whole_file
 
-SETUP_FILE = "space/setup.json"
-SPACE_FILE = "space/space.safetensors"
+SETUP_FILE = "setup.json"
+SPACE_FILE = "space.safetensors"
+SPACE_FILES = (SETUP_FILE, SPACE_FILE)
+"""What the artifact of a space holds."""
 
 
 class PictureSetup(Record):
@@ -71,30 +73,20 @@ class PoolSetup(Record):
     pictures: PictureSetup | None = None
 
 
-def read_setup(pool: Path) -> PoolSetup:
-    """The setup of a pool folder; where a change of its space was killed, that of the space its rows are in.
+def read_setup(folder: Path) -> PoolSetup:
+    """The setup that lies in the folder of a space.
 
     Raises:
         PoolError: it has none, or it cannot be read.
     """
-    from xpert.pool.switching import current
-
-    return read_setup_of(current(pool))
-
-
-def read_setup_of(pool: Path) -> PoolSetup:
-    """The setup that lies in just this folder; raises as `read_setup`."""
-    file = pool / SETUP_FILE
+    file = folder / SETUP_FILE
     try:
         whole, told = is_whole(file), json.loads(file.read_text("utf-8"))
         if isinstance(told, dict):
             told.pop(KEY, None)
         setup = PoolSetup.model_validate_json(json.dumps(told))
     except FileNotFoundError as error:
-        raise PoolError(
-            f"pool {pool} has no space yet: run `xpert pool reindex --pool {pool} --base MODEL` with --summarizer "
-            "MODEL, or with --clip MODEL for image models"
-        ) from error
+        raise PoolError(f"{folder} holds no {SETUP_FILE}: build the space with `xpert pool reindex`") from error
     except UnicodeDecodeError as error:
         raise PoolError(
             f"{file} cannot be read (it is not UTF-8): rebuild it with `xpert pool reindex` once it is deleted"
@@ -114,22 +106,18 @@ def read_setup_of(pool: Path) -> PoolSetup:
     return setup
 
 
-def write_setup(pool: Path, setup: PoolSetup) -> None:
+def write_setup(folder: Path, setup: PoolSetup) -> None:
     """Write atomically: a reader sees the old file or the new one.
 
     Raises:
         StorageError: the disk refused; the old file stays.
     """
-    with whole_file(pool / SETUP_FILE) as fresh:
+    with whole_file(folder / SETUP_FILE) as fresh:
         told = setup.model_dump(mode="json") | {KEY: OPEN}
         fresh.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         seal(fresh)
 
 
-def is_unfinished(pool: Path) -> bool:
-    """Whether a folder is empty, or holds only what was written of a new pool before its catalog, which comes last."""
-    if not pool.is_dir():
-        return False
-    files = [path for path in pool.rglob("*") if path.is_symlink() or not path.is_dir()]
-    begun = {pool / SETUP_FILE, pool / SPACE_FILE}
-    return all(path in begun or is_aside(path) for path in files)
+def is_space(folder: Path) -> bool:
+    """Whether an artifact is a space, and no adapter."""
+    return any((folder / name).is_file() for name in SPACE_FILES)

@@ -24,7 +24,18 @@ from xpert.errors import PoolError, StorageError, XpertError
 from xpert.pool.catalog import Records, refuse_duplicate, unknown
 from xpert.pool.losses import SIDE_FILES, adapters_beside, way_back
 from xpert.pool.names import check_name
-from xpert.pool.tables import AdapterRow, ChecksumRow, checksum_of, explanation_text, prepare, to_record, to_row
+from xpert.pool.tables import (
+    AdapterRow,
+    ChecksumRow,
+    SpaceRow,
+    checksum_of,
+    explanation_text,
+    named_space,
+    prepare,
+    space_values,
+    to_record,
+    to_row,
+)
 from xpert.records import Explanation, PoolRecord
 
 _BEGIN = "xpert_begin"
@@ -40,6 +51,7 @@ class SqlCatalog:
         read_only: opened without ever writing, also from a file system that allows none.
         busy_timeout_s: how long another process's transaction is waited for.
         may_create: whether an empty file becomes a catalog; asked while nobody else writes.
+        space: what a catalog that is made names as its space.
 
     Raises:
         PoolError: not a catalog, of a newer layout, or missing and `read_only`.
@@ -53,6 +65,7 @@ class SqlCatalog:
         read_only: bool = False,
         busy_timeout_s: float = 30.0,
         may_create: Callable[[], bool] = lambda: True,
+        space: str | None = None,
     ) -> None:
         self.path = path.absolute()
         self._read_only = read_only
@@ -68,7 +81,7 @@ class SqlCatalog:
         event.listen(self.engine, "begin", _begin)
         with self._session(write=not read_only) as session:
             self._check_structure(session.connection())
-            layout = self._prepared(session.connection(), may_create)
+            layout = self._prepared(session.connection(), may_create, space)
         self._has_checksums = layout > 1
 
     def add(self, record: PoolRecord) -> None:
@@ -84,11 +97,20 @@ class SqlCatalog:
         with self._session(write=True) as session:
             return self._explained(session, name, explanation)
 
-    def explain_all(self, explanations: Mapping[str, Explanation]) -> None:
-        """Replace the explanations of several records; see `Catalog.explain_all`."""
+    def space(self) -> str | None:
+        """The space of the pool; see `Catalog.space`."""
+        with self._session(write=False) as session:
+            try:
+                return named_space(session.connection())
+            except StorageError as error:
+                raise StorageError(f"{error}: {way_back(self.path.parent)}") from error
+
+    def change_space(self, space: str | None, explanations: Mapping[str, Explanation]) -> None:
+        """Name another space and explain records in it; see `Catalog.change_space`."""
         with self._session(write=True) as session:
             for name, explanation in explanations.items():
                 self._explained(session, name, explanation)
+            session.merge(SpaceRow(**space_values(space)))
 
     def get(self, name: str) -> PoolRecord:
         """The record of this name; see `Catalog.get`."""
@@ -153,10 +175,10 @@ class SqlCatalog:
         except StorageError as error:
             raise StorageError(f"{error}: {way_back(self.path.parent)}") from error
 
-    def _prepared(self, connection: Connection, may_create: Callable[[], bool]) -> int:
+    def _prepared(self, connection: Connection, may_create: Callable[[], bool], space: str | None) -> int:
         """Check the layout; where adapters lie beside what is no catalog, its place is to be one's."""
         try:
-            return prepare(connection, str(self.path), create=may_create, write=not self._read_only)
+            return prepare(connection, str(self.path), create=may_create, write=not self._read_only, space=space)
         except (PoolError, StorageError) as error:
             if not adapters_beside(self.path.parent):
                 raise

@@ -1,7 +1,7 @@
 """The tables of a pool's catalog and the version of its layout. Knows SQLAlchemy; never opens a file.
 
 Layout 1 has the table of adapters alone; layout 2 has a checksum of each of its rows beside it, so that a byte that
-changed on the disk is noticed, and so is a row that is gone.
+changed on the disk is noticed, and so is a row that is gone; layout 3 names the space of the pool.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from xpert.errors import PoolError, StorageError
 from xpert.records import Explanation, PoolRecord
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Written to SQLite's `PRAGMA user_version`. Raise it, and write a migration, with every change of the table."""
 
 
@@ -50,6 +50,16 @@ class ChecksumRow(Table):
     name: Mapped[str] = mapped_column(String(80), primary_key=True)
     row: Mapped[str] = mapped_column(String(64))
     card: Mapped[str | None] = mapped_column(String(64))
+
+
+class SpaceRow(Table):
+    """The only row of its table: the artifact that is the space of the pool, and a checksum; since layout 3."""
+
+    __tablename__ = "space"
+
+    key: Mapped[int] = mapped_column(primary_key=True)
+    artifact: Mapped[str | None] = mapped_column(String(64))
+    checksum: Mapped[str] = mapped_column(String(64))
 
 
 Index("adapters_name_without_case", func.lower(AdapterRow.name), unique=True)
@@ -102,12 +112,39 @@ def to_record(row: AdapterRow, checksum: ChecksumRow | None) -> PoolRecord:
         raise StorageError(f"the catalog's row {row.name!r} cannot be read ({faults} faults)") from error
 
 
+def space_values(artifact: str | None) -> dict[str, object]:
+    """The row that names a space, or that there is none."""
+    return {"key": 1, "artifact": artifact, "checksum": hashlib.sha256(f"space {artifact}".encode()).hexdigest()}
+
+
+def named_space(connection: Connection) -> str | None:
+    """The artifact that is the space of the pool; None where there is none, or the layout names none.
+
+    Raises:
+        StorageError: the row is gone, or another than was written.
+    """
+    if layout_of(connection) < 3:
+        return None
+    row = connection.execute(select(SpaceRow.__table__)).mappings().one_or_none()
+    if row is None or dict(row) != space_values(row["artifact"]):
+        raise StorageError("the catalog's row of the space cannot be read (it is another than was written)")
+    artifact: str | None = row["artifact"]
+    return artifact
+
+
 def explanation_text(explanation: Explanation | None) -> str | None:
     """How an explanation stands in its column."""
     return None if explanation is None else explanation.model_dump_json()
 
 
-def prepare(connection: Connection, place: str, *, create: Callable[[], bool], write: bool) -> int:
+def layout_of(connection: Connection) -> int:
+    """The layout that a database says it has."""
+    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+
+
+def prepare(
+    connection: Connection, place: str, *, create: Callable[[], bool], write: bool, space: str | None = None
+) -> int:
     """Check the layout of an opened database inside a transaction; write it into an empty one, or bring it up to date.
 
     Args:
@@ -115,6 +152,7 @@ def prepare(connection: Connection, place: str, *, create: Callable[[], bool], w
         place: how errors name the database.
         create: whether an empty database becomes a catalog.
         write: whether anything may be written.
+        space: what an empty database names as the space of the pool.
 
     Returns:
         Its layout.
@@ -123,13 +161,12 @@ def prepare(connection: Connection, place: str, *, create: Callable[[], bool], w
         PoolError: another layout, or no catalog at all.
         StorageError: the database is damaged, or empty where it must not be.
     """
-    version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    version = layout_of(connection)
     tables = inspect(connection).get_table_names()
     if version == 0 and not tables and write:
         if not create():
             raise StorageError(f"catalog {place} is empty, though there are adapters beside it: it was damaged")
-        Table.metadata.create_all(connection)
-        _mark(connection)
+        _complete(connection, space)
         return SCHEMA_VERSION
     if version > SCHEMA_VERSION:
         raise PoolError(
@@ -142,19 +179,22 @@ def prepare(connection: Connection, place: str, *, create: Callable[[], bool], w
             "pool, or a new one"
         )
     if version < SCHEMA_VERSION and write:
-        _add_checksums(connection)
+        _complete(connection, None)
+        if version < 2:
+            _add_checksums(connection)
         return SCHEMA_VERSION
     return version
 
 
+def _complete(connection: Connection, space: str | None) -> None:
+    """Make the tables that are missing, and mark the layout."""
+    Table.metadata.create_all(connection)
+    connection.execute(insert(SpaceRow), space_values(space))
+    connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
 def _add_checksums(connection: Connection) -> None:
     """Layout 1 to 2."""
-    Table.metadata.create_all(connection)
     for values in connection.execute(select(AdapterRow.__table__)).mappings().all():
         checksum = checksum_of(AdapterRow(**values), None)
         connection.execute(insert(ChecksumRow), {"name": checksum.name, "row": checksum.row, "card": None})
-    _mark(connection)
-
-
-def _mark(connection: Connection) -> None:
-    connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")

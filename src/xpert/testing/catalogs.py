@@ -116,15 +116,17 @@ class CatalogContract:
         assert catalog.explain("anna", None).explanation is None
         assert catalog.get("anna").explanation is None
 
-    def test_explain_all_changes_all_or_nothing(self, catalog: Catalog) -> None:
+    def test_the_space_and_explanations_change_together_or_not_at_all(self, catalog: Catalog) -> None:
         names = ("anna", "bob", "carl")
         for name in names:
             catalog.add(sample_record(name))
         before = catalog.list()
+        assert catalog.space() is None
         with pytest.raises(NotInPoolError, match="'nobody'"):
-            catalog.explain_all({"anna": sample_explanation(), "nobody": sample_explanation()})
-        assert catalog.list() == before
-        catalog.explain_all({"anna": sample_explanation(), "bob": sample_explanation(shift=0.5)})
+            catalog.change_space("f" * 64, {"anna": sample_explanation(), "nobody": sample_explanation()})
+        assert catalog.list() == before and catalog.space() is None
+        catalog.change_space("f" * 64, {"anna": sample_explanation(), "bob": sample_explanation(shift=0.5)})
+        assert catalog.space() == "f" * 64
         after = [record.explanation for record in catalog.list()]
         assert after == [sample_explanation(), sample_explanation(shift=0.5), None]
         assert [record.model_copy(update={"explanation": None}) for record in catalog.list()] == before
@@ -167,9 +169,10 @@ class CatalogContract:
             pytest.skip("lives in its process only")
         record = sample_record(explanation=sample_explanation())
         catalog.add(record)
+        catalog.change_space("f" * 64, {})
         other = self.make(tmp_path)
         try:
-            assert other.list() == [record]
+            assert other.list() == [record] and other.space() == "f" * 64
             other.remove("anna")
             with pytest.raises(PoolError):
                 catalog.get("anna")
