@@ -33,12 +33,15 @@ _OFTEN = frozenset({b"to", b"subject", b"date", b"message-id", b"received", b"mi
 _TECHNICAL = frozenset({b"message-id", b"received", b"mime-version", b"return-path"})
 _NESTED = re.compile(rb"^content-type:\s*multipart/", re.IGNORECASE | re.MULTILINE)
 _SENT = re.compile(
-    r"(?:\.|inbox[./])?(?:sent(?:[ _-]?(?:items|mails?|messages?))?|gesendet(?:e (?:objekte|elemente|nachrichten|mails))?|"
+    r"(?:\.|inbox[./])?"
+    r"(?:sent(?:[ _-]?(?:items|mails?|messages?))?|gesendet(?:e (?:objekte|elemente|nachrichten|mails))?|"
     r"(?:éléments |messages |courriers )?envoyés|(?:correo |elementos |mensajes |mensagens |itens )?enviad[oa]s|"
-    r"(?:posta |elementi )?inviat[ai]|verzonden(?: (?:items|berichten))?|skickat|sendt|wysłane|отправленные|已发送|送信済み)"
-    r"(?:[ _.(-]*\d{1,6}\)?)?",
+    r"(?:posta |elementi )?inviat[ai]|verzonden(?: (?:items|berichten))?|skickat|sendt|wysłane|отправленные|"
+    r"已发送|送信済み)(?:[ _.(-]*\d{1,6}\)?)?",
     re.IGNORECASE,
 )
+"""Names of the folder of sent mails, as mail programs give them, also of copies and parts: "Sent-1", "Sent (2)"."""
+
 _INNER = frozenset({"cur", "new", "mbox"})
 """Files and folders that a mailbox consists of, and that do not bear its name."""
 
