@@ -17,10 +17,8 @@ from xpert.errors import MismatchError, PoolError, StorageError
 from xpert.pool.artifacts import ArtifactStore
 from xpert.pool.catalog import Catalog, Records, refuse_duplicate
 from xpert.pool.checking import Checked, check_adapter, with_card
-from xpert.pool.losses import ARTIFACTS_FOLDER as ARTIFACTS_FOLDER
-from xpert.pool.losses import CATALOG_FILE as CATALOG_FILE
-from xpert.pool.losses import adapters_beside, refuse_lost
-from xpert.pool.names import check_name as check_name
+from xpert.pool.losses import ARTIFACTS_FOLDER, CATALOG_FILE, adapters_beside, refuse_lost
+from xpert.pool.names import check_name
 from xpert.pool.reindexing import ReindexReport, damaged, explain_each, finish_removals, orphans_of, sweep
 from xpert.printing import printable
 from xpert.records import Explanation, PoolRecord

@@ -111,8 +111,10 @@ def test_one_sender_is_not_taken_for_the_person(
 
 @pytest.mark.parametrize(
     "name",
-    "Sent.mbox Sent Sent-1 INBOX.Sent Gesendet.mbox Sent/1.eml .Sent/cur/1 Envoyés.mbox Sent.mbox/mbox".split()
-    + ["Sent Mail.mbox", "Sent Items", "Gesendete Objekte.mbox", "sent messages.mbox/mbox"],
+    [
+        *"Sent.mbox Sent Sent-1 INBOX.Sent Gesendet.mbox Sent/1.eml .Sent/cur/1 Envoyés.mbox Sent.mbox/mbox".split(),
+        *("Sent Mail.mbox", "Sent Items", "Gesendete Objekte.mbox", "sent messages.mbox/mbox"),
+    ],
 )
 def test_a_folder_of_sent_mails_holds_the_words_of_its_sender(
     write: Callable[..., Path], told: Callable[..., Any], tmp_path: Path, name: str
