@@ -45,8 +45,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from xpert.embedded import EMBEDDED_POOL
 from xpert.explainer import Prober
+from xpert.models.chats import render_chat
 from xpert.models.generation import CUT
-from xpert.models.loading import choose_dtype, load_model, render_chat
+from xpert.models.loading import choose_dtype, load_model
 from xpert.models.reference import ModelReference
 from xpert.pool import open_pool
 from xpert.probing.prompts import default_prompts

@@ -19,7 +19,8 @@ from PIL import Image
 from xpert.errors import XpertError
 from xpert.export import ExportSettings, export
 from xpert.merging.adapters import merge_adapters
-from xpert.models.adapters import card_facts, inspect_adapter
+from xpert.models.adapters import inspect_adapter
+from xpert.models.cards import card_facts
 from xpert.models.reference import ModelReference
 from xpert.pool import open_pool
 from xpert.pool.creating import create_pool

@@ -1,8 +1,9 @@
-"""Where the models, the pool and the sample people that come with the package lie. Knows paths only."""
+"""Where the models, the pool and the sample people of the package lie, and XPerT's own cache. Knows paths only."""
 
 from __future__ import annotations
 
 import json
+import os
 from importlib.resources import files
 from pathlib import Path
 from typing import TypedDict
@@ -29,3 +30,8 @@ def people() -> dict[str, Person]:
     """The sample people, by name; their messages lie at `PEOPLE / f"{name}.jsonl"`."""
     loaded: dict[str, Person] = json.loads((PEOPLE / "people.json").read_text("utf-8"))
     return loaded
+
+
+def cache_folder() -> Path:
+    """Where XPerT keeps what it made and may make again: $XPERT_CACHE, by default ~/.cache/xpert."""
+    return Path(os.environ.get("XPERT_CACHE") or Path.home() / ".cache" / "xpert")

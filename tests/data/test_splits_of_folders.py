@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from xpert.data import read_samples
+from xpert.data.picture_folders import picture_folder_rows
 from xpert.errors import DataError
 
 
@@ -43,6 +44,7 @@ def read(folder: Path, split: str = "train") -> list[str]:
         ("mia/train.jsonl wen/train.jsonl", "mia/test.jsonl wen/heldout.jsonl"),
         ("data/train/0.csv", "data/eval/0.csv"),
         ("attest.csv contest.csv latest.csv", "test.csv"),
+        ("train_texts/a.txt", "test_texts/a.txt dev-files/a.txt validation_texts_2/a.txt"),
         ("dev-diary.md test-drive.md train-journey.txt valid-points.txt", "test.txt"),
     ],
 )
@@ -124,3 +126,24 @@ def test_names_without_a_separator_tell_a_split_too(tmp_path: Path, train: str, 
         (tmp_path / f"{name}.jsonl").write_text(f'{{"text": "{name}"}}\n', encoding="utf-8")
     read = {split: {one.response for one in read_samples(tmp_path, split=split)} for split in ("train", "test")}
     assert read == {"train": {train, "latest", "mindset"}, "test": {test, "latest", "mindset"}}
+
+
+@pytest.mark.parametrize(
+    ("train", "held"),
+    [
+        ("train/a.png train/b.png", "test/a.png validation/a.png"),
+        ("train_images/a.png", "test_images/a.png val-pictures/a.png"),
+        ("train-1.png train-2.png", "test-1.png dev-1.png"),
+        ("data/train/a.png", "data/eval/a.png"),
+        ("test-drive.png valid points.png", ""),
+        ("holiday/test drive 2024/a.png holiday/train journey/b.png", ""),
+    ],
+)
+def test_pictures_tell_splits_by_the_same_names(tmp_path: Path, train: str, held: str) -> None:
+    names = [name.strip() for name in train.replace(".png", ".png|").split("|") if name.strip()]
+    for name in [*names, *held.split()]:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")
+    rows, _, _ = picture_folder_rows("mine", tmp_path, "train")
+    assert [row.values["image"] for row in rows] == names

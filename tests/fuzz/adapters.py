@@ -249,7 +249,8 @@ def _stated(source: Path) -> dict[str, Any]:
 def read(case: Case, shared: Any) -> None:
     """Inspect an adapter, put it on the base and merge it."""
     from xpert.merging.adapters import merge_adapters
-    from xpert.models.adapters import check_fit, inspect_adapter, merged_parents
+    from xpert.models.adapters import check_fit, inspect_adapter
+    from xpert.models.cards import merged_parents
 
     facts = inspect_adapter(case.source)
     check_fit(facts, shared["base"])

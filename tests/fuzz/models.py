@@ -171,8 +171,9 @@ def read(case: Case, _shared: Any) -> None:
     """Load a model, put a prompt to it, and let it answer."""
     import torch
 
+    from xpert.models.chats import render_chat
     from xpert.models.generation import generate
-    from xpert.models.loading import load_model, render_chat
+    from xpert.models.loading import load_model
     from xpert.models.reference import ModelReference
 
     loaded = load_model(ModelReference(str(case.source)), device="cpu")

@@ -23,7 +23,8 @@ from xpert.merging.lora import Lora, LoraParent, dense, merge_loras
 from xpert.merging.merge import merge_models
 from xpert.merging.methods import Recipe
 from xpert.merging.truncation import truncate_dense
-from xpert.models.adapters import WEIGHTS, base_layers, card_facts, check_fit, inspect_adapter
+from xpert.models.adapters import WEIGHTS, base_layers, check_fit, inspect_adapter
+from xpert.models.cards import card_facts
 from xpert.models.reference import model_digest, tokenizer_digest
 from xpert.testing.tiny import tiny_base, tiny_tokenizer
 from xpert.testing.tiny_family import Family, lora_deltas, tiny_lora, weighted_deltas, with_adapter

@@ -24,7 +24,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from xpert.errors import DamagedModelError, MismatchError, MissingModelError
 from xpert.models import lora_settings
-from xpert.models.adapters import ADAPTER_FILES, CARD, CONFIG, WEIGHTS, check_fit, inspect_adapter, merged_parents
+from xpert.models.adapters import ADAPTER_FILES, CONFIG, WEIGHTS, check_fit, inspect_adapter
+from xpert.models.cards import CARD, merged_parents
 from xpert.models.headers import HEADER_CAP_BYTES, read_header
 from xpert.models.reference import folder_digest, model_digest, tokenizer_digest
 from xpert.testing.tiny import tiny_adapter, tiny_base

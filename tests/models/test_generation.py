@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from xpert.models.chats import render_chat
 from xpert.models.generation import CUT, cut, generate
-from xpert.models.loading import LoadedModel, load_model, render_chat
+from xpert.models.loading import LoadedModel, load_model
 from xpert.models.reference import ModelReference
 from xpert.testing.tiny import tiny_base
 

@@ -17,8 +17,9 @@ from transformers import AutoModelForCausalLM
 
 from xpert import embedded
 from xpert.errors import DamagedModelError, MismatchError, MissingModelError, SettingsError
+from xpert.models.chats import render_chat
 from xpert.models.generation import generate
-from xpert.models.loading import LoadedModel, adapted, choose_device, choose_dtype, load_model, render_chat
+from xpert.models.loading import LoadedModel, adapted, choose_device, choose_dtype, load_model
 from xpert.models.reference import ModelReference, resolve_folder
 from xpert.testing.tiny import tiny_adapter, tiny_base, tiny_tokenizer
 

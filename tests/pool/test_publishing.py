@@ -19,12 +19,13 @@ from xpert.errors import (
     SpaceError,
     StorageError,
 )
-from xpert.models.adapters import ADAPTER_FILES, CARD, check_fit, inspect_adapter
+from xpert.models.adapters import ADAPTER_FILES, check_fit, inspect_adapter
+from xpert.models.cards import CARD
 from xpert.models.reference import model_digest
 from xpert.pool import Pool, open_pool
 from xpert.pool.artifacts import ArtifactStore
 from xpert.pool.memory import MemoryCatalog
-from xpert.pool.publishing import check_name
+from xpert.pool.names import check_name
 from xpert.records import Explanation, PoolRecord
 from xpert.testing.catalogs import sample_explanation
 from xpert.testing.tiny import tiny_adapter, tiny_base

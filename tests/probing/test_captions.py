@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,14 @@ def test_what_cannot_be_captions_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match="xpert/captions for the 50"):
         captions_for("b", "nobody/no-captions")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl"])
+def test_captions_are_read_from_regular_files_only(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError):
+        captions_for("b", str(tmp_path / name))
 
 
 def test_a_mark_at_the_start_of_a_file_hides_nothing(tmp_path: Path) -> None:

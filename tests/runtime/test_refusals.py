@@ -63,8 +63,9 @@ def test_a_file_that_was_changed_cut_or_is_missing(copy: Path, tmp_path: Path) -
         run(tmp_path, tmp_path / "out")
 
 
-def test_a_manifest_that_names_files_outside(copy: Path) -> None:
-    changed(copy, lambda told: told["files"].update({"../other": {"size_bytes": 1, "sha256": "0"}}))
+@pytest.mark.parametrize("name", ["../other", "/etc/passwd", "a\0b", "../\x1b[2Jother"])
+def test_a_manifest_that_names_files_outside(copy: Path, name: str) -> None:
+    changed(copy, lambda told: told["files"].update({name: {"size_bytes": 1, "sha256": "0"}}))
     with pytest.raises(DamagedModelError, match="lies outside of the folder"):
         read_manifest(copy)
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from xpert.data.pictures import PictureSet, open_pictures
 from xpert.errors import DamagedModelError, DataError, MismatchError, MissingModelError, ModelError, SettingsError
-from xpert.models.adapters import card_facts
+from xpert.models.cards import card_facts
 from xpert.models.image_adapters import check_image_fit, inspect_image_adapter
 from xpert.models.pipelines import pipeline_digest
 from xpert.models.reference import ModelReference

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xpert.models.loading import render_chat
+from xpert.models.chats import render_chat
 from xpert.records import Sample
 from xpert.testing.tiny import tiny_tokenizer
 from xpert.tuning.batches import BatchPlan, EncodedSample, collate, encode, evaluation_batches

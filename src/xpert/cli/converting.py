@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -58,19 +57,22 @@ def opened_adapter(path: Path) -> Path:
 
     Raises:
         MissingModelError, DamagedModelError: it is such a file, and cannot be converted.
+        StorageError: the disk refused.
     """
+    from xpert.embedded import cache_folder
     from xpert.errors import SettingsError
     from xpert.models.kohya import convert_kohya, kohya_file
     from xpert.models.reference import file_digest
+    from xpert.writing import private_folder
 
     path = path.expanduser()
     if (file := kohya_file(path)) is None:
         return path
-    cache = Path(os.environ.get("XPERT_CACHE") or Path.home() / ".cache" / "xpert") / "converted"
+    cache = cache_folder() / "converted"
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip(".-")[:80] or "lora"
     place = cache / file_digest(file) / name
     if not place.is_dir():
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(cache)
         try:
             convert_kohya(file, place)
         except SettingsError:  # another program was faster

@@ -74,7 +74,7 @@ def image_pool(pool: Path | None) -> Path:
 
 def carded_base(adapter: Path) -> str | None:
     """The hub name that an adapter's card gives as its base, whoever wrote it; None where it gives none."""
-    from xpert.models.adapters import CARD
+    from xpert.models.cards import CARD
 
     card = adapter / CARD
     if not card.is_file():

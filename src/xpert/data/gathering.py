@@ -82,6 +82,8 @@ def gather_samples(
             samples.extend(item)
         elif item.me is not None or mine is not None:
             samples.extend(samples_of(item.conversation, item.me or mine or ""))
+    if me is not None and not samples:
+        chosen_author(source, (talk.conversation for talk in talks), me)  # lists those who wrote, if `me` did not
     return samples
 
 

@@ -13,7 +13,7 @@ from xpert.data.files import read_text
 from xpert.data.formats import csv_rows, jsonl_rows
 from xpert.data.regular import files_inside, is_plain
 from xpert.data.rows import Row
-from xpert.data.split_names import of_split, split_of, split_of_folder
+from xpert.data.splits import names_of_split, split_of, split_of_folder
 from xpert.data.tables import parquet_rows
 from xpert.errors import DataError
 from xpert.printing import printable
@@ -37,7 +37,7 @@ def picture_folder_rows(source: str, folder: Path, split: str) -> tuple[list[Row
     """The rows of one split of a folder of pictures, its columns, and those of them that name pictures.
 
     Metadata give the rows and their order; names in them are relative to the file that they stand in. Without metadata
-    each picture is a row. Splits are told by folders; by the names of pictures only where all of them name one.
+    each picture is a row. Folders tell the splits; names of pictures do only where each of them names one.
 
     Raises:
         DataError: broken metadata, pictures that they leave out, no such split, or archives, which are not opened.
@@ -51,7 +51,7 @@ def picture_folder_rows(source: str, folder: Path, split: str) -> tuple[list[Row
     pictures = picture_names(folder)
     metadata = files_inside(folder, lambda name: name in _METADATA)
     if not metadata:
-        names = of_split(source, pictures, _splits(pictures), split, strict=True)
+        names = names_of_split(source, pictures, _splits(pictures), split)
         return [Row(f"{source}, row {n}", {_IMAGE: name}) for n, name in enumerate(names, 1)], [_IMAGE], [_IMAGE]
     if len({PurePosixPath(name).suffix for name in metadata}) > 1:
         raise DataError(f"{source} cannot be opened as pictures (metadata in several formats): keep one of them")
@@ -62,7 +62,7 @@ def picture_folder_rows(source: str, folder: Path, split: str) -> tuple[list[Row
     holders = list(dict.fromkeys(column for _, own, _ in rows for column in own))
     named = [name for _, _, name in rows]
     _refuse_left_out(source, pictures, named)
-    chosen = set(of_split(source, sorted(set(named)), _splits(sorted(set(named))), split, strict=True))
+    chosen = set(names_of_split(source, sorted(set(named)), _splits(sorted(set(named))), split))
     kept = [row for row, _, name in rows if name in chosen]
     return kept, list(dict.fromkeys(column for row in kept for column in row.values)), holders
 

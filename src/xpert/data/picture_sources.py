@@ -17,7 +17,7 @@ from xpert.data.picture_store import MAX_PICTURE_BYTES, ReadFile, files_of
 from xpert.data.regular import files_inside, named_by_user
 from xpert.data.rows import Row
 from xpert.data.saved import is_saved_dataset, saved_files
-from xpert.data.split_names import of_split, split_of
+from xpert.data.splits import names_of_split, split_of
 from xpert.data.table_values import is_bytes, is_text
 from xpert.data.tables import open_table
 from xpert.errors import DataError, extra_install
@@ -80,7 +80,7 @@ def _folder(source: str, folder: Path, split: str) -> PictureRows:
 
     tables = files_inside(folder, is_table)
     if tables:
-        names = of_split(source, tables, [split_of(name) for name in tables], split, strict=True)
+        names = names_of_split(source, tables, [split_of(name) for name in tables], split)
         return _tables(source, [folder / name for name in names], folder)
     if not picture_names(folder):
         raise DataError(

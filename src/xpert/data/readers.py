@@ -16,8 +16,7 @@ from xpert.data.files import is_parquet, read_text, unreadable
 from xpert.data.gathering import Content, gather_samples
 from xpert.data.kinds import kind_by_name, kind_of_text, way_out
 from xpert.data.regular import check_regular, files_inside, named_by_user
-from xpert.data.split_names import parse_slice, slice_bounds
-from xpert.data.splits import files_of_split
+from xpert.data.splits import files_of_split, parse_slice, slice_bounds
 from xpert.errors import DataError, SettingsError
 from xpert.records import Sample
 

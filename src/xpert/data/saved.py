@@ -13,7 +13,7 @@ from typing import Any
 from xpert.data.files import read_text
 from xpert.data.regular import check_regular
 from xpert.data.rows import Row
-from xpert.data.split_names import no_split
+from xpert.data.splits import no_split
 from xpert.data.tables import open_table
 from xpert.errors import DataError
 

@@ -15,7 +15,7 @@ from xpert.data.pictures import PictureSet
 from xpert.explainer import PERSON_SAMPLES, PictureExplainer
 from xpert.models.generation import Progress
 from xpert.pool.pool import Pool
-from xpert.probing.pictures import save_picture
+from xpert.probing.painted import save_picture
 from xpert.records import Picture, Selection
 from xpert.selecting import select
 

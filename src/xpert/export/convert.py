@@ -24,7 +24,8 @@ from xpert.export.objective import BETAS, EPSILON
 from xpert.export.prompts import prompt_template, write_tokenizer
 from xpert.export.quantisation import loss_error
 from xpert.export.tape import OPSET
-from xpert.models.adapters import CARD, WEIGHTS, inspect_adapter
+from xpert.models.adapters import WEIGHTS, inspect_adapter
+from xpert.models.cards import CARD
 from xpert.models.folders import check_free, whole_folder
 from xpert.models.headers import read_header
 from xpert.models.loading import LoadedModel

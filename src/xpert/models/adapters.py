@@ -17,11 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xpert.errors import DamagedModelError, MismatchError, MissingModelError
-from xpert.models.cards import CARD as CARD
-from xpert.models.cards import card_digest as card_digest
-from xpert.models.cards import card_facts as card_facts
-from xpert.models.cards import check_card
-from xpert.models.cards import merged_parents as merged_parents
+from xpert.models.cards import CARD, card_digest, card_facts, check_card
 from xpert.models.foreign_adapters import refuse_foreign
 from xpert.models.headers import read_header
 from xpert.models.lora_settings import LoraSettings, named, read_lora_settings

@@ -18,7 +18,6 @@ from xpert.models.loading import LoadedModel
 from xpert.models.sampling import NucleusSampling, OnlyNumbers
 from xpert.models.thoughts import answer_text
 from xpert.models.ways import How, fresh_configuration, positions
-from xpert.models.ways import pad_left as pad_left
 
 Progress = Callable[[str, int, int], None]
 CUT = " ..."

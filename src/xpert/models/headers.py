@@ -117,18 +117,20 @@ def _read_header(stream: BinaryIO, size: int, path: Path) -> tuple[TensorEntry, 
         )
     raw = stream.read(length)
     if not raw.startswith(b"{"):
-        raise DamagedModelError(f"{path}: the header does not start with '{{': it is no safetensors file")
+        raise DamagedModelError(
+            f"{path}: the header does not start with '{{': it is no safetensors file; save or fetch it again"
+        )
     table = strict_json(raw, f"the header of {path}")
     metadata = table.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
-        raise DamagedModelError(f"{path}: __metadata__ must map text to text")
+        raise DamagedModelError(f"{path}: __metadata__ must map text to text: save the file again")
     entries = sorted((_entry(name, spec, 8 + length, path) for name, spec in table.items()), key=_order)
     end = 8 + length
     for entry in entries:
         if entry.start != end:
             raise DamagedModelError(
                 f"{path}: tensor {entry.name!r} starts at byte {entry.start}, the one before it ends at {end}: "
-                "tensors must follow each other without gap or overlap"
+                "tensors must follow each other without gap or overlap; save the file again"
             )
         end = entry.stop
     if end != size:
@@ -164,9 +166,13 @@ def _whole(values: object) -> bool:
 def _entry(name: str, spec: object, origin: int, path: Path) -> TensorEntry:
     """One row of the header, with offsets counted from the start of the file."""
     if len(name) > 512:
-        raise DamagedModelError(f"{path}: a tensor's name has {len(name)} characters, at most 512 are allowed")
+        raise DamagedModelError(
+            f"{path}: a tensor's name has {len(name)} characters, at most 512 are allowed: rename it"
+        )
     if not isinstance(spec, dict) or spec.keys() != {"dtype", "shape", "data_offsets"}:
-        raise DamagedModelError(f"{path}: tensor {name!r} needs exactly dtype, shape and data_offsets")
+        raise DamagedModelError(
+            f"{path}: tensor {name!r} needs exactly dtype, shape and data_offsets: save the file again"
+        )
     dtype, shape, offsets = spec["dtype"], spec["shape"], spec["data_offsets"]
     widths = {kind: width for kind, (width, _) in _EXPONENTS.items()}
     if name.endswith(".alpha"):
@@ -179,7 +185,7 @@ def _entry(name: str, spec: object, origin: int, path: Path) -> TensorEntry:
     if not _whole(shape) or not _whole(offsets) or len(offsets) != 2:
         raise DamagedModelError(
             f"{path}: tensor {name!r} has shape {str(shape)[:200]} and offsets {str(offsets)[:200]}; "
-            "both must be lists of whole numbers >= 0, the offsets two"
+            "both must be lists of whole numbers >= 0, the offsets two; save the file again"
         )
     needed, given = math.prod(shape) * widths[dtype], offsets[1] - offsets[0]
     if needed != given:

@@ -7,11 +7,10 @@ digest of the base. What a stranger's adapter says never gets in here: only a ba
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 
-from xpert.embedded import EMBEDDED_MODELS, EMBEDDED_PIPELINES
+from xpert.embedded import EMBEDDED_MODELS, EMBEDDED_PIPELINES, cache_folder
 from xpert.errors import XpertError
 from xpert.models.pipelines import is_pipeline, pipeline_digest
 from xpert.models.reference import ModelReference, model_digest
@@ -23,8 +22,8 @@ _CAP_BYTES = 2**20
 
 
 def bases_file() -> Path:
-    """The file: in $XPERT_CACHE, by default in ~/.cache/xpert."""
-    return Path(os.environ.get("XPERT_CACHE") or Path.home() / ".cache" / "xpert") / _FILE
+    """The file, in XPerT's cache."""
+    return cache_folder() / _FILE
 
 
 def remember_base(reference: ModelReference, digest: str) -> None:
@@ -38,8 +37,7 @@ def remember_base(reference: ModelReference, digest: str) -> None:
         return
     known.pop(digest, None)
     known[digest] = entry
-    with suppress(OSError, XpertError), whole_file(bases_file()) as fresh:
-        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with suppress(OSError, XpertError), whole_file(bases_file(), private=True) as fresh:
         fresh.write_text(json.dumps(dict(list(known.items())[-_MOST:]), indent=0) + "\n", encoding="utf-8")
 
 

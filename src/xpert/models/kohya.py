@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpert.errors import DamagedModelError, MissingModelError
-from xpert.models.adapters import CARD
+from xpert.models.cards import CARD
 from xpert.models.folders import whole_folder
 from xpert.models.headers import read_header
 from xpert.models.image_adapters import LORA_WEIGHTS

@@ -18,7 +18,6 @@ from xpert.errors import DamagedModelError, MissingModelError, ModelError, Setti
 from xpert.models.adapters import check_fit, inspect_adapter
 from xpert.models.attaching import attach
 from xpert.models.base_files import check_base_files, check_loaded, misfit
-from xpert.models.chats import render_chat as render_chat
 from xpert.models.headers import strict_json
 from xpert.models.quantized import quantization
 from xpert.models.reference import ModelReference, model_digest, resolve_folder, tokenizer_digest

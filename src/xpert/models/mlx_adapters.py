@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpert.errors import DamagedModelError, MissingModelError
-from xpert.models.adapters import CARD, CONFIG, WEIGHTS, tensor_name
+from xpert.models.adapters import CONFIG, WEIGHTS, tensor_name
+from xpert.models.cards import CARD
 from xpert.models.folders import whole_folder
 from xpert.models.headers import read_header, strict_json
 from xpert.models.lora_settings import read_capped

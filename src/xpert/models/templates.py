@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from xpert.errors import DataError, ModelError
-from xpert.models.template_worker import CPU_SECONDS as CPU_SECONDS
-from xpert.models.template_worker import TODAY as TODAY
+from xpert.models.template_worker import CPU_SECONDS
 
 Message = Mapping[str, Any]
 _WORKER = Path(__file__).with_name("template_worker.py")

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xpert.errors import MismatchError
-from xpert.models.adapters import ADAPTER_FILES, CARD, AdapterFacts, check_fit, inspect_adapter
+from xpert.models.adapters import ADAPTER_FILES, AdapterFacts, check_fit, inspect_adapter
+from xpert.models.cards import CARD
 from xpert.models.image_adapters import ImageAdapterFacts, check_image_fit, inspect_image_adapter, is_image_adapter
 from xpert.models.pipelines import is_pipeline, pipeline_digest
 from xpert.models.reference import model_digest

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from xpert.errors import MismatchError, ModelError, PoolError, SpaceError, XpertError
-from xpert.models.adapters import CARD
+from xpert.models.cards import CARD
 from xpert.pool.artifacts import ArtifactStore
 from xpert.pool.catalog import Records
 from xpert.pool.checking import check_adapter, describe_adapter

@@ -6,6 +6,7 @@ Knows where captions lie; never sees a model or a picture.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from xpert.data.formats import jsonl_rows
 from xpert.data.hub import look_up
+from xpert.data.regular import open_regular
 from xpert.embedded import EMBEDDED_PIPELINES
 from xpert.errors import DataError, SettingsError
 
@@ -22,6 +24,7 @@ COCO = "nlphuji/mscoco_2014_5k_test_image_text_retrieval"
 PACKAGED = "xpert/captions"
 CAPTIONS_FILE = "captions.txt"
 _COLUMNS = ("caption", "captions", "text")
+_MOST_BYTES = 64 * 2**20
 
 
 def default_captions() -> tuple[str, ...]:
@@ -63,24 +66,29 @@ def captions_for(base: str, source: str | None, count: int | None = None) -> tup
     return found[:count]
 
 
-def _text(file: Path) -> str:
+def _text(file: Path, kind: str = "text in UTF-8") -> str:
     try:
-        return file.read_text("utf-8-sig")
+        with open_regular(file) as stream:
+            content = stream.read(_MOST_BYTES + 1)
+        text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} cannot be read as UTF-8 text ({error}): save it again") from error
+        raise DataError(f"{file} cannot be read as {kind} ({error}): save it again") from error
+    if len(content) > _MOST_BYTES:
+        raise DataError(f"{file} holds more than {_MOST_BYTES} bytes of captions: give a part of it")
+    return text
 
 
 def _lines(file: Path) -> tuple[str, ...]:
-    # Not splitlines(): a caption may hold U+2028 and other characters that it would split at.
+    # Not splitlines(): a caption may hold U+2028 and other characters at which that splits.
     return tuple(line.strip() for line in _text(file).split("\n") if line.strip())
 
 
 def _from_file(file: Path) -> tuple[str, ...]:
     if file.suffix == ".csv":
+        text = _text(file, "CSV in UTF-8")
         try:
-            with file.open(encoding="utf-8-sig", newline="") as stream:
-                return tuple(_captions_of(csv.DictReader(stream), file))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            return tuple(_captions_of(csv.DictReader(io.StringIO(text, newline="")), file))
+        except csv.Error as error:
             raise DataError(f"{file} cannot be read as CSV in UTF-8 ({error}): save it again") from error
     if file.suffix == ".jsonl":
         return tuple(_caption(row.values, row.where) for row in jsonl_rows(file, _text(file)))

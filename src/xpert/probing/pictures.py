@@ -2,7 +2,7 @@
 
 Knows pipelines and files; never sees a summarizer. One pipeline is in memory at a time: the base paints everything
 that is asked of it, then it goes, then a personalized one comes. Every picture is kept under the digest of who painted
-it and how, so an interrupted run goes on where it was and a second one paints nothing; what is painted for a person's
+it and how, so an interrupted run resumes where it was and a second one paints nothing; what is painted for a person's
 captions goes with the prober.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from xpert.embedded import EMBEDDED_PIPELINES
+from xpert.embedded import EMBEDDED_PIPELINES, cache_folder
 from xpert.errors import DamagedModelError, DataError, ModelError
 from xpert.models.generation import Progress
 from xpert.models.headers import strict_json
@@ -30,8 +29,7 @@ from xpert.models.loading import choose_device, choose_dtype
 from xpert.models.opened import LoadedPipeline, open_pipeline
 from xpert.models.pipelines import check_pipeline, is_pipeline, pipeline_digest, resolve_pipeline
 from xpert.models.reference import ModelReference
-from xpert.probing.painted import is_painted
-from xpert.probing.painted import save_picture as save_picture
+from xpert.probing.painted import is_painted, save_picture
 from xpert.records import PicturePair
 from xpert.writing import private_folder
 
@@ -74,7 +72,7 @@ class PaintSettings:
 
 
 def usual_settings(base: str) -> PaintSettings:
-    """How a base is painted with where nothing else is said: by the `painting.json` in its folder, else as ever.
+    """How a base is painted with where nothing else is said: by `painting.json` in its folder, else by the defaults.
 
     A small base needs it: with a guidance of 7.5 its colours turn over.
 
@@ -95,8 +93,8 @@ def usual_settings(base: str) -> PaintSettings:
 
 
 def picture_folder() -> Path:
-    """Where painted pictures are kept: $XPERT_CACHE/pictures, by default in ~/.cache/xpert."""
-    return Path(os.environ.get("XPERT_CACHE") or Path.home() / ".cache" / "xpert") / "pictures"
+    """Where painted pictures are kept, in XPerT's cache."""
+    return cache_folder() / "pictures"
 
 
 def paint(
@@ -161,8 +159,8 @@ def _painted(loaded: LoadedPipeline, batch: Sequence[tuple[str, int, Path]], set
     except (RuntimeError, ValueError) as error:
         if not (isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()):
             raise ModelError(
-                f"{loaded.folder} could not paint {batch[0][0]!r} at {side} x {side} ({error}): check the resolution, "
-                "or use a smaller batch"
+                f"{loaded.folder} could not paint {len(batch)} captions at {side} x {side} ({error}): check the "
+                "resolution, or use a smaller batch"
             ) from error
         if len(batch) == 1:
             raise ModelError(
@@ -173,7 +171,7 @@ def _painted(loaded: LoadedPipeline, batch: Sequence[tuple[str, int, Path]], set
     for (caption, _, _), value in zip(batch, values, strict=True):
         if not np.isfinite(value).all():
             raise ModelError(
-                f"{loaded.folder} paints numbers that are not finite for {caption!r}, which is no picture: it is "
+                f"{loaded.folder} paints numbers that are not finite for a caption ({len(caption)} characters): it is "
                 "damaged or its training diverged, or its numbers overflow on this device: use another device, such "
                 "as cpu, or tune again with a smaller learning rate"
             )

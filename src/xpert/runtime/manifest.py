@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from xpert.errors import DamagedModelError, MismatchError, MissingModelError
 from xpert.models.reference import file_digest
+from xpert.printing import printable_name
 from xpert.sealing import KEY, OPEN, is_whole, seal
 
 FORMAT = 2
@@ -270,9 +271,9 @@ def _check_format(raw: Any, folder: Path) -> None:
 
 def _check_file(folder: Path, name: str, facts: FileFacts, verify: bool) -> None:
     path = folder / name
-    if folder.resolve() not in path.resolve().parents:
+    if "\0" in name or folder.resolve() not in path.resolve().parents:
         raise DamagedModelError(
-            f"{folder / MANIFEST} names {name!r}, which lies outside of the folder: export it again"
+            f"{folder / MANIFEST} names {printable_name(name)!r}, which lies outside of the folder: export it again"
         )
     if not path.is_file():
         raise MissingModelError(f"{folder} lacks {name}: export or download the folder again")

@@ -17,8 +17,9 @@ import torch
 
 from xpert.errors import ModelError
 from xpert.models.chats import render_chat
-from xpert.models.generation import continued, pad_left, special_tokens
+from xpert.models.generation import continued, special_tokens
 from xpert.models.loading import LoadedModel
+from xpert.models.ways import pad_left
 from xpert.records import OutputPair
 from xpert.space.words import merge_candidates, normalise
 from xpert.summarizing import instruction

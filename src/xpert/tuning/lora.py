@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from xpert.errors import ModelError, SettingsError
-from xpert.models.adapters import merged_parents
+from xpert.models.cards import merged_parents
 from xpert.models.folders import check_free
 from xpert.models.loading import LoadedModel
 from xpert.models.reference import ModelReference

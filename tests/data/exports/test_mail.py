@@ -44,6 +44,12 @@ def identified(number: int, *answers: int, day: int | None = None) -> dict[str, 
     return headers
 
 
+@pytest.fixture
+def told(told: Callable[..., Any]) -> Callable[..., Any]:
+    """What Mia wrote: mail always asks who the person is."""
+    return lambda source, me="mia@example.org": told(source, me)
+
+
 @pytest.mark.parametrize("name", ["in.mbox", "in.mbx", "Inbox", "in.txt"])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_an_mbox_is_cut_into_mails(write: Callable[..., Path], told: Callable[..., Any], name: str, end: bytes) -> None:
@@ -85,7 +91,39 @@ def test_a_mail_that_is_answered_twice_counts_once(write: Callable[..., Path], t
     assert told(file, "Mia Lünd") == [(None, "Who brings what?")]
     assert told(file, "wen@example.org") == [("Who brings what?", "Juice")]
     with pytest.raises(DataError, match=r"noor@example\.org: 2, mia@example\.org: 1, wen@example\.org: 1"):
-        told(file)
+        told(file, None)
+
+
+@pytest.mark.parametrize("to", ["Mia <mia@example.org>", "mia@example.org, ana@example.org", WEN, None])
+@pytest.mark.parametrize("name", ["a.eml", "in.mbox", "Inbox", "resent.mbox", "sent to mia.mbox", "cur/1:2,S"])
+def test_one_sender_is_not_taken_for_the_person(
+    write: Callable[..., Path], told: Callable[..., Any], name: str, to: str | None
+) -> None:
+    """The sender of a mail is somebody else than the one who received it."""
+    one = mail("Hello", WEN, headers={"To": to} if to else None)
+    file = write(name, one if name in ("a.eml", "cur/1:2,S") else mbox(one, one))
+    write("new/.keep", "")
+    source = file.parent.parent if name == "cur/1:2,S" else file
+    with pytest.raises(DataError, match=r"text of 'wen@example\.org' only.*--me NAME"):
+        told(source, None)
+    assert told(source, "wen@example.org")[0] == (None, "Hello")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *"Sent.mbox Sent Sent-1 INBOX.Sent Gesendet.mbox Sent/1.eml .Sent/cur/1 Envoyés.mbox Sent.mbox/mbox".split(),
+        *("Sent Mail.mbox", "Sent Items", "Gesendete Objekte.mbox", "sent messages.mbox/mbox"),
+    ],
+)
+def test_a_folder_of_sent_mails_holds_the_words_of_its_sender(
+    write: Callable[..., Path], told: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    one = mail("Hello", headers={"To": WEN})
+    file = write(name, one if name in ("Sent/1.eml", ".Sent/cur/1") else mbox(one))
+    write(".Sent/new/.keep", "")
+    source = file.parent if file.name == "mbox" else tmp_path / ".Sent" if name == ".Sent/cur/1" else file
+    assert told(source, None) == [(None, "Hello")]
 
 
 @pytest.mark.parametrize("mark", ["Re: ", "AW: ", "RE: AW: ", "Sv: ", "Re[2]: ", "回复：", "Ответ: "])

@@ -2,6 +2,8 @@
 
 A thread is read as the chain of its answers, so that the prompt of a mail is the mail that it answers. Quotes,
 signatures, attachments and automatic mails are left out. The author is the address; the name beside it names it too.
+A mailbox with one sender may well be what that sender wrote to the person, so the person is asked for, except where its
+name says that it holds sent mails.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from xpert.data.exports.authors import Author, Export, export_of
 from xpert.data.exports.folders import file_at, files_in, folder_at
 from xpert.data.exports.mail_bodies import body_text
 from xpert.data.exports.mail_bytes import MAX_HEADER, read_mail_bytes, split_mbox
-from xpert.data.exports.mail_headers import date_of, header, is_automatic, message_ids, sender
+from xpert.data.exports.mail_headers import date_of, header, is_automatic, message_ids, recipients, sender
 from xpert.data.exports.mail_quotes import own_words
 from xpert.data.exports.mail_threads import Mail, threads
 from xpert.errors import DataError
@@ -31,6 +33,19 @@ _HEADER = re.compile(rb"([!-9;-~]{1,80}):")
 _OFTEN = frozenset({b"to", b"subject", b"date", b"message-id", b"received", b"mime-version", b"return-path", b"cc"})
 _TECHNICAL = frozenset({b"message-id", b"received", b"mime-version", b"return-path"})
 _NESTED = re.compile(rb"^content-type:\s*multipart/", re.IGNORECASE | re.MULTILINE)
+_SENT = re.compile(
+    r"(?:\.|inbox[./])?"
+    r"(?:sent(?:[ _-]?(?:items|mails?|messages?))?|gesendet(?:e (?:objekte|elemente|nachrichten|mails))?|"
+    r"(?:éléments |messages |courriers )?envoyés|(?:correo |elementos |mensajes |mensagens |itens )?enviad[oa]s|"
+    r"(?:posta |elementi )?inviat[ai]|verzonden(?: (?:items|berichten))?|skickat|sendt|wysłane|отправленные|"
+    r"已发送|送信済み)(?:[ _.(-]*\d{1,6}\)?)?",
+    re.IGNORECASE,
+)
+"""Names of the folder of sent mails, as mail programs give them, also of copies and parts: "Sent-1", "Sent (2)"."""
+
+_INNER = frozenset({"cur", "new", "mbox"})
+"""Files and folders that a mailbox consists of, and that do not bear its name."""
+
 _MOST_NESTED = 100
 _START = 65536
 
@@ -52,7 +67,7 @@ def read_mail(path: Path, text: str | None) -> Export | None:
     if not _is_mail(start, suffix):
         return None
     content = read_mail_bytes(path) if text is None else text.encode("utf-8", "replace")
-    return _export([(str(path), content)])
+    return _export([(path, content)])
 
 
 def read_mail_folder(folder: Path) -> Export | None:
@@ -70,7 +85,7 @@ def read_mail_folder(folder: Path) -> Export | None:
         apple = file_at(folder, "mbox") if folder.suffix.casefold() == ".mbox" else None
         found += [apple] if apple and apple not in found else []
     mails = [file for file in found if _is_mail(read_mail_bytes(file, _START), file.suffix.casefold() or ".eml")]
-    return _export((str(file), read_mail_bytes(file)) for file in mails) if mails else None
+    return _export((file, read_mail_bytes(file)) for file in mails) if mails else None
 
 
 def _is_mail(content: bytes, suffix: str) -> bool:
@@ -95,18 +110,33 @@ def _is_mail(content: bytes, suffix: str) -> bool:
     return bool(names & needed)
 
 
-def _export(files: Iterable[tuple[str, bytes]]) -> Export:
+def _is_sent(path: Path) -> bool:
+    """Whether a mailbox bears one of the names that programs give to the folder of sent mails."""
+    while path.name.casefold() in _INNER or path.parent.name.casefold() in _INNER:
+        path = path.parent
+    if path.suffix.casefold() == ".gz":
+        path = path.with_suffix("")
+    if path.suffix.casefold() in (".eml", ".emlx"):
+        path = path.parent
+    return any(_SENT.fullmatch(name) for name in (path.name, path.stem))
+
+
+def _export(files: Iterable[tuple[Path, bytes]]) -> Export:
     mails: list[Mail] = []
     others: list[Author] = []
-    for path, content in files:
+    for file, content in files:
+        path, sent = str(file), _is_sent(file)
         pieces = split_mbox(content)
         for number, piece in enumerate(pieces, start=1):
-            mails += _mail(f"{printable(path)}, mail {number}" if len(pieces) > 1 else printable(path), piece)
-    others = [mail.author for mail in mails if not mail.text]
+            for mail, to in _mail(f"{printable(path)}, mail {number}" if len(pieces) > 1 else printable(path), piece):
+                mails.append(mail)
+                others += [] if sent else to
+    others += [mail.author for mail in mails if not mail.text]
     return export_of("mail", threads(mails), others=others)
 
 
-def _mail(where: str, content: bytes) -> Iterator[Mail]:
+def _mail(where: str, content: bytes) -> Iterator[tuple[Mail, list[Author]]]:
+    """The mail and who received it; nothing where no person wrote it."""
     if MAX_HEADER.search(content) or len(_NESTED.findall(content)) > _MOST_NESTED:
         raise DataError(f"{where}: parts or headers beyond what mail programs write: take the mail out")
     try:
@@ -123,8 +153,9 @@ def _mail(where: str, content: bytes) -> Iterator[Mail]:
             text=text,
             where=where,
         )
+        received = recipients(message)
     except Exception as error:  # damage shows as many things: the parser of `email` raises whatever it meets
         raise DataError(
             f"{where} cannot be taken apart ({type(error).__name__}): take the mail out, or export it again"
         ) from error
-    yield mail
+    yield mail, received

@@ -20,6 +20,9 @@ _MACHINE = re.compile(
     r"(?:no-?_?\.?reply|do-?_?not-?_?reply|mailer-daemon|postmaster|bounces?|notifications?|newsletter)(?:[+._=-].*)?"
 )
 _UNKNOWN = Author("(unknown sender)", "(unknown sender)")
+_UNNAMED = Author("(undisclosed recipients)", "(undisclosed recipients)")
+_TO = ("To", "Cc", "Bcc", "Delivered-To")
+_MOST_RECIPIENTS = 500
 
 
 def header(message: Message, name: str) -> str:
@@ -41,6 +44,14 @@ def sender(message: Message) -> Author:
     if not address:
         return Author(name.casefold(), name) if name else _UNKNOWN
     return Author(address.casefold(), address.casefold(), (name,))
+
+
+def recipients(message: Message) -> list[Author]:
+    """Who else received the mail; one without a name where the headers name nobody, since hidden copies are usual."""
+    raw = [_raw(message, name, most=20_000) for name in _TO]
+    found = dict.fromkeys(address.casefold() for text in raw for address in _ADDRESS.findall(text))
+    found.pop(sender(message).id, None)
+    return [Author(address, address) for address in list(found)[:_MOST_RECIPIENTS]] or [_UNNAMED]
 
 
 def message_ids(message: Message, name: str) -> list[str]:
