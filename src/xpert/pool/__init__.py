@@ -1,4 +1,4 @@
-"""Pools of pLLMs: records in a catalog, bytes in an artifact store, publishing that keeps the two together.
+"""Pools of pLLMs: records in a catalog, adapters and the space in an artifact store.
 
 `open_pool(folder)` is the way in. Importing this loads neither torch nor SQLAlchemy.
 """
