@@ -276,6 +276,6 @@ def open_pool(folder: Path | str, create: bool = True, *, read_only: bool = Fals
     if not read_only:
         finish(pool)
         if artifacts.doomed():
-            with artifacts.lock(), suppress(StorageError):  # a disk that refuses it now is told of at the next removal
+            with artifacts.lock(), suppress(StorageError):  # a disk that refuses now refuses the next removal, too
                 finish_removals(catalog, artifacts)
     return pool
