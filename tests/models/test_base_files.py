@@ -119,7 +119,7 @@ def test_weights_in_eight_bits_are_refused(kind: torch.dtype, base: Path) -> Non
 @pytest.mark.parametrize("how", ["x", {}, 5, ["bitsandbytes"], {"quant_method": "no-such-way"}])
 def test_quantised_models_that_nothing_reads_are_refused(how: object, base: Path) -> None:
     stated(base, quantization_config=how)
-    with pytest.raises(ModelError, match="is quantized in a way .* bf16 or fp32"):
+    with pytest.raises(ModelError, match="is quantised in a way .* bf16 or fp32"):
         opened(base)
 
 

@@ -47,7 +47,7 @@ def tune(
 ) -> None:
     """Tune a diffusion model on pictures with captions: a LoRA of its U-Net, or all of it.
 
-    An interrupted run goes on where it stopped when the same command is run again.
+    The same command, run again, resumes an interrupted run where it stopped.
     """
     from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""The image models that `xpert image merge` is told of, or that a person's pictures choose."""
+"""The image models that `xpert image merge` names, or that a person's pictures choose."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ COLUMNS: Group = {
         None,
     ),
     "response_column": (
-        option("--response-column", "Column of what the person wrote, likewise.", str | None, _DATA),
+        option("--response-column", "Column of what the person wrote.", str | None, _DATA),
         None,
     ),
     "me": (

@@ -118,7 +118,7 @@ def train(
 ) -> None:
     """Train an exported adapter on a person's data, and write it as a plain peft adapter.
 
-    An interrupted run goes on where it stopped when the same command is run again.
+    The same command, run again, resumes an interrupted run where it stopped.
     """
     from xpert.cli.resuming import resumable
     from xpert.cli.sources import free_folder, person_samples

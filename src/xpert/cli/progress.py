@@ -104,7 +104,7 @@ class Progress:
         self._bars.update(task, completed=done, total=total, news=news)
 
     def _line(self, name: str, total: int | None, text: str) -> None:
-        """A line where no bar can be drawn; a stage that comes back many times is told of a few times only."""
+        """A line where no bar can be drawn; a stage that comes back many times is shown a few times only."""
         if self._silent or self._bars is not None:
             return
         self._said[name] = self._said.get(name, 0) + 1

@@ -58,7 +58,7 @@ def tune(
 ) -> None:
     """Tune a LoRA adapter on a person's data, from a base model or from another adapter.
 
-    An interrupted run goes on where it stopped when the same command is run again.
+    The same command, run again, resumes an interrupted run where it stopped.
     """
     from xpert.cli.resuming import resumable
     from xpert.cli.sources import free_folder, person_samples

@@ -1,7 +1,7 @@
 """A text in which several people write -> its conversation, whatever program wrote it down.
 
 Knows the lines of chat programs and transcripts; stories, diaries and lists of questions are none. A text that cannot
-be told from a chat is taken for one: then a name is asked for, and nobody else's words are learned.
+be told from a chat counts as one: then a name is asked for, and nobody else's words are learned.
 """
 
 from __future__ import annotations

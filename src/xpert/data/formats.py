@@ -25,7 +25,7 @@ _SEPARATOR_LINE = re.compile(r'"?sep=([^\w"])"?[,;\t ]*', re.IGNORECASE)
 
 
 def jsonl_rows(path: Path, text: str) -> Iterator[Row]:
-    """One JSON value a line; the number of a row is the number of its line. Empty lines are passed over.
+    """One JSON value a line; the number of a row is the number of its line. Empty lines are skipped.
 
     Raises:
         DataError: a line is not JSON, or not an object or chat.
@@ -73,7 +73,7 @@ def csv_rows(path: Path, text: str, *, tabs: bool = False) -> Iterator[Row]:
 
     The first line may say the separator, as Excel writes it (`sep=;`). Else CSV files whose header has semicolons or
     tabs and no comma are read with these, as spreadsheets of many countries write them. Where files were joined, the
-    header that stands between them is passed over.
+    header that stands between them is skipped.
 
     Raises:
         DataError: unclosed quotes, a row with more fields than the header, or another header between the rows.

@@ -37,7 +37,7 @@ class _Talk:
 
 
 _Found = Sample | list[Sample] | _Talk
-"""A text of which nothing says who wrote it; the texts of a chat's user; a conversation."""
+"""A text that names no author; the texts of a chat's user; a conversation."""
 
 
 def gather_samples(

@@ -1,7 +1,7 @@
 """Any source of personal data -> list of samples: the one door of the data room.
 
 Knows which reader fits a source; the parts know bytes (`files`), formats, tables, rows, chats, exports and Hugging Face
-datasets (`hub`). A text of which nothing says that the person wrote it is refused.
+datasets (`hub`). A text is refused where nothing says that the person wrote it.
 """
 
 from __future__ import annotations

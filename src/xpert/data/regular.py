@@ -139,7 +139,9 @@ def check_regular(folder: Path, files: Iterable[Path]) -> None:
         try:
             mode = os.stat(file).st_mode
         except OSError as error:
-            raise DataError(f"{_shown(file)} cannot be read ({error.strerror or error}): mend or remove it") from error
+            raise DataError(
+                f"{_shown(file)} cannot be read ({error.strerror or error}): repair or remove it"
+            ) from error
         _refuse_special(file, mode)
 
 

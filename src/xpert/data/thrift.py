@@ -1,6 +1,6 @@
 """Structs of Thrift's compact protocol, in which Parquet keeps its footer and the headers of its pages.
 
-Only what their sizes need: whole numbers, structs and lists; texts are passed over. A field counts only with the kind
+Only what their sizes need: whole numbers, structs and lists; texts are skipped. A field counts only with the kind
 that its definition has, since readers leave out a field of another kind.
 """
 

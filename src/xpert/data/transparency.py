@@ -23,7 +23,7 @@ def raw_mode(opened: Image.Image) -> str:
 
 
 def clear_value(picture: Image.Image, raw: str, content: bytes) -> Image.Image:
-    """A picture of which the transparent value is as its own values are.
+    """A picture whose transparent value has the depth of its own values.
 
     Args:
         picture: loaded.
@@ -63,7 +63,7 @@ def _with_alpha(picture: Image.Image, opaque: np.ndarray) -> Image.Image:
 
 
 def _low_bytes(content: bytes) -> np.ndarray:
-    """The low bytes of a PNG with colours of 16 bits, of which Pillow keeps the high ones."""
+    """The low bytes of a PNG with colours of 16 bits; Pillow keeps the high ones."""
     with Image.open(io.BytesIO(content), formats=("PNG",)) as again:
         again.tile = [tile._replace(args=_DEEP_LOW) for tile in again.tile]
         again.load()

@@ -43,7 +43,7 @@ class Turn:
 
 
 Settled = list[Sample] | Conversation
-"""What turns come to: samples where roles tell whose they are, else a conversation of which an author is chosen."""
+"""What turns become: samples where roles say whose they are, else a conversation whose author is chosen."""
 
 
 def is_message(value: Any) -> bool:
@@ -116,7 +116,7 @@ def tells_author(columns: tuple[str, ...]) -> bool:
 def settle(turns: Sequence[Turn], *, mixed: bool = False) -> Settled:
     """The user's own turns as samples, each with the other side's turn right before it; or a conversation.
 
-    Turns of system and tools are passed over, and so are turns that hold something else than text, such as pictures.
+    Turns of system and tools are skipped, and so are turns that hold no text, such as pictures.
 
     Args:
         turns: of one chat, in order.

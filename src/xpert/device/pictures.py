@@ -57,7 +57,7 @@ def picture_files(
 def with_captions(
     pictures: Sequence[Picture], vision: str | None, *, device: str = "auto", on_progress: Progress | None = None
 ) -> list[Picture]:
-    """Pictures of which each has a caption: its own, or that of a vision-language model where one is named.
+    """Pictures that all have a caption: their own, or that of a vision-language model where one is named.
 
     Raises:
         MissingModelError, DamagedModelError: the vision-language model cannot be used.

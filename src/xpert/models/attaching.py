@@ -19,7 +19,7 @@ def attach(model: Any, folder: Path, *, trainable: bool = False, dropout: float 
         dropout: of the training; None: the adapter's own.
 
     Raises:
-        DamagedModelError: peft refuses it nevertheless.
+        DamagedModelError: peft refuses it all the same.
     """
     from peft import PeftConfig, PeftModel
 

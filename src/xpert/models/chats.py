@@ -2,7 +2,7 @@
 
 Knows tokenizers and texts; never sees a model. A chat template is a program of whoever made the model; what it makes of
 one user turn is almost always prefix + prompt + suffix. It is asked for that frame once, and what it says of a few
-prompts is compared; then the frame is used, here and on a device. What it drops or changes is told, not guessed.
+prompts is compared; then the frame is used, here and on a device. A template that drops or changes a prompt is refused.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TRIED = (
     "Upper  lower,\ttwice \\n %s [x] `code`",
     "one of many words " * 100 + "is the last",
 )
-"""Prompts that a template must leave as they are, but for space around them."""
+"""Prompts that a template must leave as they are, except the space around them."""
 
 _ROLES = ("assistant", "model", "bot", "gpt", "response")
 THINKING_OFF = {"enable_thinking": False, "thinking": False}

@@ -197,7 +197,7 @@ def _recorded(way: Way, loaded: LoadedModel, script: _Script) -> dict[int, torch
 
 
 def _agrees(seen: dict[int, torch.Tensor] | None, wanted: dict[int, torch.Tensor], dtype: torch.dtype) -> bool:
-    """Whether logits are the same, but for the rounding of their type."""
+    """Whether logits are the same, up to the rounding of their type."""
     if seen is None or seen.keys() != wanted.keys():
         return False
     tolerance = 1e-4 if dtype in (torch.float32, torch.float64) else 5e-2

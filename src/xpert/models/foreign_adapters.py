@@ -50,7 +50,7 @@ def is_mlx_adapter(folder: Path) -> bool:
 
 
 def _stated(file: Path) -> dict[str, object]:
-    """The keys of a small JSON file; none where it is missing or damaged, of which reading it tells."""
+    """The keys of a small JSON file; none where it is missing or damaged; reading it as an adapter says so."""
     try:
         with file.open("rb") as stream:
             value = json.loads(stream.read(_CAP_BYTES))

@@ -124,7 +124,7 @@ def load_model(
         # Damage shows as many things here: SafetensorError, RuntimeError on shapes, JSON errors.
         if (how := quantization(folder)) is not None:
             raise ModelError(
-                f"base {folder} is quantized ({printable(how, 60)}) and cannot be read on this machine "
+                f"base {folder} is quantised ({printable(how, 60)}) and cannot be read on this machine "
                 f"({printable(str(error), 300)}): give the base in bf16 or fp32"
             ) from error
         if "ignore_mismatched_sizes" in str(error):  # transformers' own text says how to go on with random numbers

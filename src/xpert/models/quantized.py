@@ -1,4 +1,4 @@
-"""Whether a base is stored quantized, and what reading it needs. Knows one JSON file; imports nothing that it names."""
+"""Whether a base is stored quantised, and what reading it needs. Knows one JSON file; imports nothing that it names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NEEDED = {
     "mxfp4": ("kernels",),
     "fp_quant": ("fp-quant",),
 }
-"""Way of quantizing -> packages that transformers reads it with, as pip names them."""
+"""Way of quantising -> packages that transformers reads it with, as pip names them."""
 
 _MODULES = {"flute-kernel": "flute", "amd-quark": "quark", "optimum-quanto": "optimum.quanto"}
 """Package -> module, where the names differ in more than a hyphen."""
@@ -38,7 +38,7 @@ _ALONE = ("fp8", "bitnet", "metal", "gemma", "nvfp4")
 
 
 def quantization(folder: Path) -> str | None:
-    """How the weights of a model folder are quantized, in the words of its config.json; None: they are not."""
+    """How the weights of a model folder are quantised, in the words of its config.json; None: they are not."""
     try:
         stated = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -61,7 +61,7 @@ def quantization(folder: Path) -> str | None:
 
 
 def require_quantizer(folder: Path) -> None:
-    """See that what a quantized base is read with is installed.
+    """See that what a quantised base is read with is installed.
 
     Raises:
         MissingModelError: a package is missing; the text has the command that installs it.
@@ -73,7 +73,7 @@ def require_quantizer(folder: Path) -> None:
     missing = [name for name in _NEEDED.get(method, ()) if not _installed(name)]
     if missing:
         raise MissingModelError(
-            f"base {folder} is quantized ({shown}), and {' and '.join(missing)} "
+            f"base {folder} is quantised ({shown}), and {' and '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} not installed: `pip install {' '.join(missing)}`, or give the "
             "base in bf16 or fp32"
         )
@@ -81,11 +81,11 @@ def require_quantizer(folder: Path) -> None:
         raise ModelError(f"base {folder} is in the format of mlx, which runs on Apple's GPUs only: give the original")
     if method not in _NEEDED and method not in _ALONE:
         raise ModelError(
-            f"base {folder} is quantized in a way ({shown}) that is not known here: give the base in bf16 or fp32"
+            f"base {folder} is quantised in a way ({shown}) that is not known here: give the base in bf16 or fp32"
         )
     if method in _NEEDS_GPU and not _has_gpu():
         raise ModelError(
-            f"base {folder} is quantized ({shown}), which is computed on a GPU only, and there is none: give the base "
+            f"base {folder} is quantised ({shown}), which is computed on a GPU only, and there is none: give the base "
             "in bf16 or fp32"
         )
 

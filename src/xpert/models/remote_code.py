@@ -31,7 +31,7 @@ def refuse_code(folder: Path) -> None:
 
 
 def _stated(file: Path) -> dict[str, Any]:
-    """What a file says; nothing where it is missing or damaged, of which loading tells."""
+    """What a file says; nothing where it is missing or damaged; loading says so."""
     try:
         value = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):

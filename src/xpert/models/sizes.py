@@ -73,7 +73,7 @@ def check_sizes(folder: Path, config: Mapping[str, Any] | None = None) -> Stored
         config: the content of config.json; None: it is read.
 
     Returns:
-        What the files hold; None where there are none, of which others tell.
+        What the files hold; None where there are none; other checks say so.
 
     Raises:
         DamagedModelError: a size that is no whole number >= 0, or larger than the tensors allow.
@@ -88,7 +88,7 @@ def check_sizes(folder: Path, config: Mapping[str, Any] | None = None) -> Stored
 
 
 def check_total(folder: Path, wanted: int, found: StoredNumbers, quantized: bool) -> None:
-    """Refuse a model of far more numbers than its files hold, before memory is taken for them.
+    """Refuse a model of far more numbers than its files hold, before any memory is allocated.
 
     Args:
         folder: of the model.
@@ -137,7 +137,7 @@ def stored_numbers(folder: Path) -> StoredNumbers | None:
 
 
 def _table(file: Path) -> dict[str, Any] | None:
-    """The header of one file; None where it is none, of which reading the weights tells."""
+    """The header of one file; None where it has none; reading the weights says so."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if not 2 <= length <= min(8 * HEADER_CAP_BYTES, file.stat().st_size - 8):

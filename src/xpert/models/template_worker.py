@@ -27,7 +27,7 @@ import jinja2.sandbox
 import jinja2.utils
 
 TODAY = datetime(2024, 7, 26)
-"""The date that every template is told: a text must not change from one day to the next."""
+"""The date that every template sees: a text must not change from one day to the next."""
 
 CPU_SECONDS = 0.5
 MOST_CHARACTERS = 2**20
@@ -83,7 +83,7 @@ def _check_name(name: object) -> None:
 
 
 def _environment() -> jinja2.Environment:
-    """What transformers gives to a template, but for the date."""
+    """What transformers gives to a template, except the date."""
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
     )

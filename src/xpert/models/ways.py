@@ -135,7 +135,7 @@ def _cache(loaded: LoadedModel) -> DynamicCache:
 
 
 def grows(loaded: LoadedModel, length: int) -> bool:
-    """Whether all that a model keeps of `length` tokens are their keys and values, none of which it forgets."""
+    """Whether a model keeps nothing of `length` tokens but their keys and values, and forgets none."""
     try:
         layers: Any = _cache(loaded).layers
     except FAILS:

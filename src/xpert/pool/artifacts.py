@@ -144,7 +144,7 @@ class ArtifactStore:
                 self._retire(folder)
 
     def doom(self, digest: str) -> None:
-        """Note on the disk that an artifact is to be deleted, before anything else of it is."""
+        """Note on the disk that an artifact will be deleted, before any of its files is."""
         self._must_write()
         self.path(digest)
         with _translated(self.folder, "written to"):

@@ -252,7 +252,7 @@ def _replace(catalog: Path, rows: Records, space: str | None) -> Path | None:
     """A new catalog in the place of the old one, which is copied aside before; whole at every moment.
 
     Returns:
-        Where the old one lies, or what SQLite had laid beside it; None where there was neither.
+        Where the old one lies, or what SQLite had put beside it; None where there was neither.
     """
     with disk_refusals(catalog), _built(catalog, rows, space) as fresh:
         aside = None

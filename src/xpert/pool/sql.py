@@ -176,13 +176,13 @@ class SqlCatalog:
             raise StorageError(f"{error}: {way_back(self.path.parent)}") from error
 
     def _prepared(self, connection: Connection, may_create: Callable[[], bool], space: str | None) -> int:
-        """Check the layout; where adapters lie beside what is no catalog, its place is to be one's."""
+        """Check the layout; where adapters lie beside a file that is no catalog, the error says how to rebuild it."""
         try:
             return prepare(connection, str(self.path), create=may_create, write=not self._read_only, space=space)
         except (PoolError, StorageError) as error:
             if not adapters_beside(self.path.parent):
                 raise
-            raise type(error)(f"{error}; if it is to be a catalog: {way_back(self.path.parent)}") from error
+            raise type(error)(f"{error}; if it should be a catalog: {way_back(self.path.parent)}") from error
 
     def _check_structure(self, connection: Connection) -> None:
         """See that SQLite finds no fault in the file; once per process, by size and time after that.

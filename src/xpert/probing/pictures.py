@@ -88,7 +88,7 @@ def usual_settings(base: str) -> PaintSettings:
     stated = strict_json(file.read_bytes(), str(file))
     steps, guidance = stated.get("steps"), stated.get("guidance_scale")
     if stated.keys() != {"steps", "guidance_scale"} or type(steps) is not int or not isinstance(guidance, int | float):
-        raise DamagedModelError(f"{file} must hold steps and guidance_scale, two numbers, and nothing else: mend it")
+        raise DamagedModelError(f"{file} must hold steps and guidance_scale, two numbers, and nothing else: correct it")
     return PaintSettings(steps, float(guidance))
 
 

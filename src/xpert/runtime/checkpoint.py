@@ -1,4 +1,4 @@
-"""What an interrupted run on a device needs to go on: one safetensors file, replaced whole or not at all.
+"""What an interrupted run on a device needs to resume: one safetensors file, replaced whole or not at all.
 
 Knows arrays and numbers; torch is not needed. The file holds `adapter`, `first_moment`, `second_moment` and `best`,
 (P,) each; its header holds step, losses and digests as JSON under `xpert`, and a seal (see `xpert.sealing`). Where in

@@ -1,4 +1,4 @@
-"""The steps of a run over any runtime, and to go on where one was cut off.
+"""The steps of a run over any runtime, and how an interrupted one resumes.
 
 The same course as `xpert.tuning.loop` takes over torch. Knows the interface of runtimes, a plan of batches and a folder
 for its checkpoint; nothing of texts or files of adapters.
@@ -27,7 +27,7 @@ class DeviceTrainer(EvaluatedCourse):
         evaluation: validation batches; empty where nothing is evaluated.
         settings: of the run.
         folder: for the checkpoint.
-        identity: digests that a checkpoint must share to be gone on from.
+        identity: digests that must equal those of a checkpoint, so that it is resumed.
         on_step: told of every step; an exception in it ends the run.
     """
 

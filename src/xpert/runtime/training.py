@@ -95,7 +95,7 @@ def train_exported(
     """Train the adapter of an exported folder on samples, as `xpert tune` trains it with the base itself.
 
     The same samples, settings and start give the same steps, up to rounding. A run that was interrupted lies in
-    `<out>.partial`; the same call goes on from there.
+    `<out>.partial`; the same call resumes it.
 
     Args:
         folder: what `xpert export` wrote.

@@ -1,6 +1,6 @@
 """The model card of a tuned adapter: README.md with YAML front matter, for people and for pools.
 
-Knows numbers only: of personal data it is told how much there was, never a word of it.
+Knows numbers only: how much personal data there was, never a word of it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class CardFacts:
 
     Attributes:
         name: title of the adapter.
-        base_model: hub name or folder of the base; of a folder only the last part is told.
+        base_model: hub name or folder of the base; of a folder only the last part is written.
         base_sha256: digest of the base's weights and configuration.
         tokenizer_sha256: digest of its vocabulary.
         parents: digests of the adapters that it was continued from.

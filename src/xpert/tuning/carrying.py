@@ -11,7 +11,7 @@ _OWN = {"rank": "rank", "alpha": "alpha", "target_modules": "layers"}
 
 
 def start_notes(adapter: Path, dropout: float, given: Collection[str] = ()) -> tuple[str, ...]:
-    """What changes for an adapter that a run on this machine goes on from.
+    """What changes for an adapter that a run on this machine starts from.
 
     Args:
         adapter: its folder.
@@ -25,8 +25,8 @@ def start_notes(adapter: Path, dropout: float, given: Collection[str] = ()) -> t
     notes = []
     if own != dropout:
         notes.append(
-            f"the start was tuned with LoRA dropout {own:g}, this run has {dropout:g}: give --dropout {own:g} to go on "
-            "as it was"
+            f"the start was tuned with LoRA dropout {own:g}, this run has {dropout:g}: give --dropout {own:g} to "
+            "keep it"
         )
     ignored = [what for name, what in _OWN.items() if name in given]
     if ignored:
@@ -35,7 +35,7 @@ def start_notes(adapter: Path, dropout: float, given: Collection[str] = ()) -> t
 
 
 def device_notes(dropout: float) -> tuple[str, ...]:
-    """What changes for an adapter that a device goes on from; `dropout` is of the tuning that made it."""
+    """What changes for an adapter that a device starts from; `dropout` is of the tuning that made it."""
     if not dropout:
         return ()
     return (

@@ -1,4 +1,4 @@
-"""What an interrupted run needs to go on: one file, replaced whole or not at all.
+"""What an interrupted run needs to resume: one file, replaced whole or not at all.
 
 Knows tensors and numbers; nothing of models. The file is safetensors; its header holds the rest as JSON, and a seal.
 There is no random state in it: every step is seeded by the run's seed and its own number.
@@ -33,7 +33,7 @@ def save(folder: Path, progress: Progress, tensors: Mapping[str, torch.Tensor], 
         folder: the partial folder; made where missing.
         progress: how far the run is.
         tensors: flat, contiguous tensors by name.
-        identity: digests that a run must share to go on from here, such as those of settings and data.
+        identity: digests that must equal those of a run that resumes here, such as those of settings and data.
 
     Raises:
         StorageError: the disk refused; the checkpoint before stays.

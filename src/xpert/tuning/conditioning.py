@@ -1,4 +1,4 @@
-"""What a U-Net is told of a caption: the text encoders' answer, computed once a caption.
+"""What a U-Net receives for a caption: the text encoders' answer, computed once a caption.
 
 Knows tokenizers and text encoders of Stable Diffusion 1.x, 2.x and XL; never sees pictures or the U-Net.
 
@@ -18,7 +18,7 @@ STAGE = "encoding captions"
 
 
 class Captions:
-    """Captions as a U-Net is told them.
+    """Captions as a U-Net receives them.
 
     Stable Diffusion: the last hidden states (t, d) of its encoder, after the final norm. XL: hidden_states[-2] of both
     encoders side by side, and the pooled projection (p,) of the second. Captions are cut at the tokenizer's length and
@@ -74,14 +74,14 @@ class Captions:
         return torch.stack([states for states, _ in answers]), torch.stack(pooled) if pooled else None
 
     def unconditional(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What the pipeline is told of no caption: that of "", or zeros where it is made so; as of one caption."""
+        """What the pipeline receives without a caption: that of "", or zeros where it is made so."""
         states, pooled = self.of([""])
         if self._zeros_for_empty:
             return torch.zeros_like(states), None if pooled is None else torch.zeros_like(pooled)
         return states, pooled
 
     def _is_cut(self, text: str) -> bool:
-        # Not truncated and so longer than the encoder reads, of which the tokenizer would warn: it quotes the text.
+        # Not truncated: where it is longer than the encoder reads, the tokenizer would warn and quote the text.
         return any(
             len(tokenizer(text, truncation=True, max_length=tokenizer.model_max_length + 1)["input_ids"])
             > tokenizer.model_max_length

@@ -84,7 +84,7 @@ def tune_diffusion(
 
     The loss is that of `DiffusionLoss`. Captions, and pictures whose crop does not move, are encoded once, ahead of
     the first step; the text encoders and, where it is not needed again, the VAE are gone before the U-Net is loaded. A
-    run that was interrupted lies in `<out>.partial`; the same call goes on from there, step for step as if it had
+    run that was interrupted lies in `<out>.partial`; the same call resumes it, step for step as if it had
     never stopped. Under `accelerate launch` its processes share every step.
 
     Args:

@@ -1,6 +1,6 @@
 """The model card of a tuned diffusion model: README.md with YAML front matter, for people and for pools.
 
-Knows numbers only: of personal data it is told how many pictures there were, never a caption.
+Knows numbers only: how many pictures of the person there were, never a caption.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The steps of a run on pictures: forward, backward, update, average, paint, save; and to go on where one was cut off.
+"""The steps of a run on pictures: forward, backward, update, average, paint, save; and how an interrupted one resumes.
 
 Knows a U-Net with trainable parameters, batches by step and a folder for its checkpoint; nothing of LoRA or pictures.
 """
@@ -70,7 +70,7 @@ class DiffusionTrainer(Course):
         settings: of the run.
         steps: how many.
         folder: for the checkpoint.
-        identity: digests that a checkpoint must share to be gone on from.
+        identity: digests that must equal those of a checkpoint, so that it is resumed.
         pictures_seen: steps -> different pictures seen.
         on_step: told of every step by the main process; an exception in it ends the run.
         paint: called when validation pictures are due, by the main process.

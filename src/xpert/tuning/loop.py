@@ -1,4 +1,4 @@
-"""The steps of a run with torch: forward, backward, update; and to go on where one was cut off.
+"""The steps of a run with torch: forward, backward, update; and how an interrupted one resumes.
 
 Knows a model with trainable parameters, a plan of batches and a folder for its checkpoint; nothing of LoRA.
 """
@@ -24,7 +24,7 @@ class Trainer(EvaluatedCourse):
     """One run over the trainable parameters of a model.
 
     Everything that happens is a function of the model, the plan, the evaluation batches and the settings: a
-    run that was interrupted and goes on takes the very steps that it would have taken.
+    run that resumes takes the very steps that it would have taken.
 
     Args:
         model: in memory, on `device`; only parameters with `requires_grad` change.
@@ -33,7 +33,7 @@ class Trainer(EvaluatedCourse):
         evaluation: validation batches; empty where nothing is evaluated.
         settings: of the run.
         folder: for the checkpoint.
-        identity: digests that a checkpoint must share to be gone on from.
+        identity: digests that must equal those of a checkpoint, so that it is resumed.
         on_step: told of every step; an exception in it ends the run.
     """
 

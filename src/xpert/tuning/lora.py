@@ -46,7 +46,7 @@ def tune(
 
     The loss is the mean negative log likelihood of a response token given the prompt and what came before, in
     nats. The adapter with the lowest validation loss is written (with `evaluate_every=None`, the last). A run
-    that was interrupted lies in `<out>.partial`; the same call goes on from there, step for step as if it had
+    that was interrupted lies in `<out>.partial`; the same call resumes it, step for step as if it had
     never stopped. The caller's random state is left as it was.
 
     Args:

@@ -1,6 +1,6 @@
 """The files of an unpacked export: regular ones inside the folder, and nothing else.
 
-Knows paths; does not know programs. A link that leads out of the folder is passed over, and so is a pipe or a device.
+Knows paths; does not know programs. A link that leads out of the folder is skipped, and so is a pipe or a device.
 """
 
 from __future__ import annotations

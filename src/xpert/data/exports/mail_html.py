@@ -46,7 +46,7 @@ def _cleaned(html: str) -> str:
 
 
 class _Reader(HTMLParser):
-    """Collects text; what stands in a quote, a signature or a script is passed over."""
+    """Collects text; what stands in a quote, a signature or a script is skipped."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
