@@ -25,6 +25,8 @@ _STAGE = "dequantising the model"
 _DIGITS_APART = frozenset("smollm starcoder refact command-r codeshell exaone minerva-7b".split())
 """Ways of splitting texts (tokenizer.ggml.pre) that are GPT-2's after every digit was set apart."""
 _AS_GPT2 = frozenset("gpt-2 gpt2 phi-2 mpt olmo roberta-bpe default".split())
+_LABELS = ("id2label", "label2id", "problem_type", "chunk_size_feed_forward")
+"""Settings of classifiers, which no language model reads."""
 _CHANGING = ("rope.scaling.type", "attention.scale", "embedding_scale", "residual_scale", "logit_scale")
 """Settings that change every answer, and that transformers reads for some architectures only."""
 
@@ -64,7 +66,7 @@ def check_known(facts: GgufFacts) -> None:
                 "reads GGUF files, so that it would be another model: give the original in safetensors"
             )
     split = facts.settings.get("tokenizer.ggml.pre")
-    known = {None} | GGUF_PRE_TOKENIZER_SPLITS.keys() | _DIGITS_APART | _AS_GPT2
+    known: set[Any] = {None} | GGUF_PRE_TOKENIZER_SPLITS.keys() | _DIGITS_APART | _AS_GPT2
     if facts.settings.get("tokenizer.ggml.model") == "gpt2" and split not in known:
         raise ModelError(
             f"{path} splits texts in a way ({printable(str(split), 60)!r}) that transformers does not know: the same "
@@ -194,7 +196,7 @@ def _model(facts: GgufFacts, room: Path, config: Any) -> Any:
     if said.get("mismatched_keys") or said.get("error_msgs"):
         raise DamagedModelError(f"{facts.path}: its tensors do not fit its own settings: download it again")
     placed = sum({id(t): t.numel() for t in model.state_dict(keep_vars=True).values()}.values())
-    there = sum(tensor.numbers for name, tensor in facts.tensors.items() if not _is_spare(name, config))
+    there = sum(tensor.numbers for name, tensor in facts.tensors.items() if not _is_spare(name, facts, config))
     if placed != there:
         raise ModelError(
             f"{facts.path} holds {there} numbers, and {placed} of them have a place in {type(model).__name__} of "
@@ -203,13 +205,17 @@ def _model(facts: GgufFacts, room: Path, config: Any) -> Any:
     return model
 
 
-def _is_spare(name: str, config: Any) -> bool:
+def _is_spare(name: str, facts: GgufFacts, config: Any) -> bool:
     """Tensors that have no place of their own: positions, a tied output, blocks that predict further tokens."""
     block = name.split(".")[1] if name.startswith("blk.") else ""
     return (
         name == "rope_freqs.weight"
         or (name == "output.weight" and config.tie_word_embeddings)
-        or (block.isdecimal() and int(block) >= config.num_hidden_layers)
+        or (
+            block.isdecimal()
+            and int(block) >= config.num_hidden_layers
+            and bool(facts.of_model("nextn_predict_layers"))
+        )
     )
 
 
@@ -244,14 +250,29 @@ def _save(model: Any, tokenizer: Any, out: Path) -> None:
     report("writing the model", 0, 1)
     fresh.save_pretrained(out, max_shard_size="5GB")
     tokenizer.save_pretrained(out)
-    whole = config.to_diff_dict() | {"architectures": [type(fresh).__name__], "dtype": str(dtype).split(".")[-1]}
-    kept = {key: value for key, value in whole.items() if key != "transformers_version" and not key.startswith("_")}
-    (out / "config.json").write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", "utf-8")
+    (out / "config.json").write_text(json.dumps(_stated(config, fresh), indent=2, sort_keys=True) + "\n", "utf-8")
     reread = AutoConfig.from_pretrained(out, trust_remote_code=False).to_dict()
     wanted = {key: value for key, value in config.to_dict().items() if not key.startswith("_")}
     if differing := sorted(key for key, value in wanted.items() if key in reread and reread[key] != value):
         raise ModelError(f"the settings {differing} of this model are not kept when they are written: please report it")
     report("writing the model", 1, 1)
+
+
+def _stated(config: Any, model: Any) -> dict[str, Any]:
+    """What config.json says: numbers, and what is not the default, so that it is the same from newer versions."""
+    usual, whole = type(config)().to_dict(), json.loads(config.to_json_string(use_diff=False))
+    kept = {
+        key: value
+        for key, value in whole.items()
+        if not key.startswith("_")
+        and key != "transformers_version"
+        and ((isinstance(value, int | float | dict) and type(value) is not bool) or value != usual.get(key))
+    }
+    return {key: value for key, value in kept.items() if key not in _LABELS} | {
+        "architectures": [type(model).__name__],
+        "dtype": str(config.dtype).split(".")[-1],
+        "model_type": config.model_type,
+    }
 
 
 def _smallest(parameters: Iterable[Any]) -> Any:

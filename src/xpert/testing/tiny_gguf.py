@@ -56,7 +56,7 @@ def tiny_gguf(
         **(settings or {}),
     }
     for key, value in stated.items():
-        add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)]
+        add: Any = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)]
         add(key, value)
     special = set(tokenizer.all_special_tokens)
     writer.add_token_list(tokens)
