@@ -76,7 +76,8 @@ def merge_base_for(folder: Path) -> ModelReference | None:
 def _chosen(digest: str | None, name: str, pool: Path | None) -> ModelReference | None:
     """What needs no question."""
     from xpert.models.known_bases import known_base
-    from xpert.models.reference import ModelReference, is_local_model, model_digest
+    from xpert.models.model_stores import SMOLLM2, packaged_smollm2
+    from xpert.models.reference import ModelReference, is_local_model, model_digest, resolve_folder
 
     if (known := known_base(digest)) is not None:
         return known
@@ -87,7 +88,8 @@ def _chosen(digest: str | None, name: str, pool: Path | None) -> ModelReference 
             own = base_of(opened)
         if own is not None and own.model == name:
             return own
-    if is_local_model(name) and (digest is None or model_digest(Path(name).expanduser()) == digest):
+    here = is_local_model(name) or (name == SMOLLM2 and packaged_smollm2() is not None)
+    if here and (digest is None or model_digest(resolve_folder(name)) == digest):
         return ModelReference(name)
     return None
 

@@ -1,4 +1,4 @@
-"""`xpert chat`: the base and a personalized model answer side by side."""
+"""`xpert chat`: the base and a personalized model answer side by side, or the base alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def chat(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Ask the base model and a personalized one, and read both answers side by side.
+    """Ask the base model and a personalized one, and read both answers side by side; with --base only, ask that alone.
 
     Without --prompt it asks for questions until Ctrl-D, or reads them from standard input, one a line.
     """
@@ -53,23 +53,30 @@ def chat(
         rows = []
         for text in asked:
             with terminal.progress():
-                plain, own = _answers(loaded, text, max_new_tokens, seed)
+                plain, own = _answers(loaded, text, max_new_tokens, seed, alone=folder is None)
             _show(terminal, text, name, plain, own)
             rows.append({"prompt": text, "base": plain, "personalized": own})
-    terminal.emit({"base": reference.model, "adapter": str(folder), "answers": rows})
+    terminal.emit({"base": reference.model, "adapter": None if folder is None else str(folder), "answers": rows})
 
 
 def _named(
     adapter: Path | None, from_pool: str | None, pool: Path | None, base: str | None, *, ask: bool = True
-) -> tuple[str, Path, ModelReference]:
-    """Name for people, adapter folder and base."""
+) -> tuple[str, Path | None, ModelReference]:
+    """Name for people, adapter folder (None: the base is asked alone) and base."""
     from xpert.cli.bases import base_for
     from xpert.cli.sources import PACKAGED_BASE, adapter_folder, base_of, reading
     from xpert.errors import SettingsError
     from xpert.models.reference import ModelReference
 
-    if (adapter is None) == (from_pool is None):
-        raise SettingsError("a personalized model is needed: give either --adapter FOLDER or --from-pool NAME")
+    if adapter is not None and from_pool is not None:
+        raise SettingsError("one personalized model is asked: give either --adapter FOLDER or --from-pool NAME")
+    if adapter is None and from_pool is None:
+        if base is not None:
+            return base, None, ModelReference(base)
+        raise SettingsError(
+            "nobody to ask: give --adapter FOLDER or --from-pool NAME for a personalized model, or --base MODEL to ask "
+            "a base alone"
+        )
     if adapter is not None:
         folder = adapter_folder(adapter)
         return folder.name, folder, base_for(folder, base, pool, ask=ask)
@@ -103,26 +110,33 @@ def _lines() -> list[str]:
 
 
 @contextmanager
-def _both(terminal: Terminal, reference: ModelReference, adapter: Path, device: str) -> Iterator[LoadedModel]:
-    """The base with the adapter on it, loaded once."""
+def _both(terminal: Terminal, reference: ModelReference, adapter: Path | None, device: str) -> Iterator[LoadedModel]:
+    """The base with the adapter on it, where there is one, loaded once."""
     with terminal.progress():
         from xpert.models.loading import adapted, load_model
 
         base = load_model(reference, device=device)
+    if adapter is None:
+        yield base
+        return
     with adapted(base, adapter) as loaded:
         yield loaded
 
 
-def _answers(loaded: LoadedModel, prompt: str, max_new_tokens: int, seed: int) -> tuple[str, str]:
-    """What the base answers, and what the personalized model does, by the same seed."""
+def _answers(
+    loaded: LoadedModel, prompt: str, max_new_tokens: int, seed: int, *, alone: bool
+) -> tuple[str, str | None]:
+    """What the base answers, and what the personalized model does by the same seed; None where there is none."""
     from xpert.models.generation import generate
 
+    if alone:
+        return generate(loaded, [prompt], max_new_tokens=max_new_tokens, seed=seed)[0], None
     with loaded.model.disable_adapter():
         plain = generate(loaded, [prompt], max_new_tokens=max_new_tokens, seed=seed)[0]
     return plain, generate(loaded, [prompt], max_new_tokens=max_new_tokens, seed=seed)[0]
 
 
-def _show(terminal: Terminal, prompt: str, name: str, plain: str, own: str) -> None:
+def _show(terminal: Terminal, prompt: str, name: str, plain: str, own: str | None) -> None:
     if terminal.json:
         return
     from rich.table import Table
@@ -130,6 +144,9 @@ def _show(terminal: Terminal, prompt: str, name: str, plain: str, own: str) -> N
 
     from xpert.printing import printable_name
 
+    if own is None:
+        terminal.show(Text(prompt, style="bold"), Text(plain), "")
+        return
     table = Table(box=None, expand=True, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
     table.add_column("base", ratio=1, overflow="fold")
     table.add_column(Text(printable_name(name)), ratio=1, overflow="fold")

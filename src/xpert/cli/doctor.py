@@ -15,6 +15,7 @@ _EXTRAS = {
     "data": ("datasets", "pyarrow"),
     "image": ("torch", "transformers", "peft", "accelerate", "diffusers", "datasets", "pyarrow", "PIL"),
     "phone": ("onnxruntime", "tokenizers"),
+    "gguf": ("gguf",),
     "export": ("onnx", "onnxruntime", "tokenizers", "torch", "transformers", "peft"),
 }
 _DISTRIBUTIONS = ("torch", "transformers", "peft", "diffusers", "huggingface-hub", "numpy", "sqlalchemy")
@@ -50,6 +51,9 @@ def examine() -> dict[str, Any]:
         "torch": _torch(),
         "hub": {"cache": str(constants.HF_HUB_CACHE), "offline": bool(constants.HF_HUB_OFFLINE)},
         "embedded": _embedded(),
+        "smollm2": _smollm2(),
+        "found": _found(),
+        "dequantised": _dequantised(),
         "fault": _fault(),
     }
 
@@ -109,6 +113,31 @@ def _embedded() -> list[dict[str, Any]]:
     return found
 
 
+def _smollm2() -> str | None:
+    """How the real model of the package index is installed; None: it is."""
+    from xpert.models.model_stores import SMOLLM2_INSTALL, packaged_smollm2
+
+    return SMOLLM2_INSTALL if packaged_smollm2() is None else None
+
+
+def _found() -> list[dict[str, Any]]:
+    """Models that other programs keep here, by the names that `--base` takes."""
+    from dataclasses import asdict
+
+    from xpert.models.model_stores import found_models
+
+    return [asdict(model) | {"path": str(model.path)} for model in found_models()]
+
+
+def _dequantised() -> list[dict[str, Any]]:
+    """GGUF files that lie in the cache as plain folders, the largest first."""
+    from dataclasses import asdict
+
+    from xpert.models.gguf_cache import cached_models
+
+    return [asdict(model) | {"folder": str(model.folder)} for model in cached_models()]
+
+
 def _fault() -> str | None:
     """Load the embedded base, summarizer and space as any command would; why that failed."""
     missing = _missing(_EXTRAS["text"])
@@ -135,6 +164,7 @@ def _show(terminal: Any, report: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from xpert.printing import printable_name
     from xpert.reporting.wording import size
 
     table = Table.grid(padding=(0, 2))
@@ -153,6 +183,14 @@ def _show(terminal: Any, report: dict[str, Any]) -> None:
     for item in report["embedded"]:
         said = f"{size(item['size_bytes'])}, sha256 {item['digest'][:12]}" if item["present"] else "missing"
         table.add_row(item["name"], Text(said))
+    for item in report["found"]:
+        said = f"{size(item['size_bytes'])}, {item['quantisation'] or 'cannot be read'}, give --base {item['name']}"
+        table.add_row("found", Text(printable_name(said, 500)))
+    if report["smollm2"] is not None:
+        table.add_row("xpert/smollm2", Text(report["smollm2"]))
+    for item in report["dequantised"]:
+        said = f"{size(item['size_bytes'])}, of {item['name']} ({item['quantisation']}): {item['folder']}"
+        table.add_row("in the cache", Text(printable_name(said, 1000)))
     fault = report["fault"]
     table.add_row("default", Text(f"cannot run: {fault}", style="red") if fault else Text("runs", style="green"))
     terminal.show(table)

@@ -47,7 +47,7 @@ Base = Annotated[
     typer.Option(
         "--base",
         metavar="MODEL",
-        help="Base model: a folder or a Hugging Face name.",
+        help="Base model: a folder, a GGUF file, a Hugging Face name, xpert/smollm2, ollama/NAME or lmstudio/NAME.",
         show_default="that of the adapter or pool, else xpert/base",
         rich_help_panel=_MODEL,
     ),

@@ -154,10 +154,12 @@ def page_target(path: Path | None) -> Path | None:
 
 
 def lasting_name(model: str) -> str:
-    """A model's name as a pool can keep it: folders become absolute, other names stay."""
+    """A model's name as a pool can keep it: paths of folders and GGUF files become absolute, other names stay."""
+    from xpert.models.model_stores import SMOLLM2
+
     folder = Path(model).expanduser()
-    packaged = {*EMBEDDED_MODELS, *EMBEDDED_PIPELINES, *EMBEDDED_CLIPS}
-    return str(folder.resolve()) if model not in packaged and folder.is_dir() else model
+    packaged = {*EMBEDDED_MODELS, *EMBEDDED_PIPELINES, *EMBEDDED_CLIPS, SMOLLM2}
+    return str(folder.resolve()) if model not in packaged and folder.exists() else model
 
 
 def base_of(pool: Pool, name: str | None = None) -> ModelReference | None:

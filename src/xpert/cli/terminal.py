@@ -67,6 +67,7 @@ class Terminal:
             pictures: True where diffusers is used, too.
         """
         from xpert.cli.progress import Progress
+        from xpert.models.preparing import preparing
 
         _quiet_libraries()
         with Progress(silent=self.json or self.quiet) as progress:
@@ -74,7 +75,8 @@ class Terminal:
                 _quiet_transformers()
             if pictures:
                 _quiet_diffusers()
-            yield progress
+            with preparing(progress.stage):
+                yield progress
 
 
 def _plain(value: Any) -> Any:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from xpert.embedded import EMBEDDED_MODELS, EMBEDDED_PIPELINES, cache_folder
 from xpert.errors import XpertError
+from xpert.models.gguf_cache import source_name
+from xpert.models.model_stores import is_stored_name
 from xpert.models.pipelines import is_pipeline, pipeline_digest
-from xpert.models.reference import ModelReference, model_digest
+from xpert.models.reference import ModelReference, model_digest, resolve_folder
 from xpert.writing import whole_file
 
 _FILE = "bases.json"
@@ -31,7 +33,10 @@ def remember_base(reference: ModelReference, digest: str) -> None:
     if reference.model in EMBEDDED_MODELS or reference.model in EMBEDDED_PIPELINES:
         return
     folder = Path(reference.model).expanduser()
-    place = str(folder.resolve()) if folder.is_dir() else reference.model
+    named = is_stored_name(reference.model) or not folder.exists()
+    if source_name(folder) is not None:  # by its folder of the cache: the cache may go
+        return
+    place = reference.model if named else str(folder.resolve())
     known = _read()
     if known.get(digest) == (entry := [place, reference.revision]):
         return
@@ -60,9 +65,9 @@ def known_base(digest: str | None) -> ModelReference | None:
 
 
 def _digest(folder: Path) -> str | None:
-    """Digest of a model or pipeline folder; None where there is none any more."""
+    """Digest of a model or pipeline folder, or of a GGUF file's; None where there is none any more."""
     try:
-        return pipeline_digest(folder) if is_pipeline(folder) else model_digest(folder)
+        return pipeline_digest(folder) if is_pipeline(folder) else model_digest(resolve_folder(str(folder)))
     except (OSError, XpertError):
         return None
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from xpert.embedded import EMBEDDED_MODELS, EMBEDDED_PIPELINES
 from xpert.errors import DamagedModelError, MissingModelError
+from xpert.models.gguf_cache import gguf_folder, source_name
+from xpert.models.model_stores import hub_name, is_stored_name
 from xpert.printing import printable
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json")
@@ -52,8 +54,9 @@ class ModelReference:
 
 
 def public_name(model: str) -> str | None:
-    """What a card may call a model: a hub name. None for a folder, since paths name their owners."""
-    return None if model not in EMBEDDED_MODELS and (_is_path(model) or Path(model).is_dir()) else model
+    """What a card may call a model: a hub name, or one of a store. None for a path, since paths name their owners."""
+    named = model in EMBEDDED_MODELS or is_stored_name(model)
+    return None if not named and (_is_path(model) or Path(model).exists()) else model
 
 
 def _is_path(name: str) -> bool:
@@ -62,18 +65,24 @@ def _is_path(name: str) -> bool:
 
 
 def shared_name(model: str | Path) -> str:
-    """What files that others may see call a model: its hub name, or a folder's last part.
+    """What files that others may see call a model: its hub name or that of a store, or a path's last part.
 
-    A folder of the package has the package's name, and one in the hub's cache the name that it was fetched by.
+    A folder of the package has the package's name, and one in the hub's cache the name that it was fetched by; one of
+    a GGUF file the name that the file was given by.
     """
-    if str(model) in EMBEDDED_MODELS or str(model) in EMBEDDED_PIPELINES:
+    if str(model) in EMBEDDED_MODELS or str(model) in EMBEDDED_PIPELINES or is_stored_name(str(model)):
         return str(model)
-    if not (folder := Path(model).expanduser()).is_dir():
+    folder = Path(model).expanduser()
+    if folder.is_file():
+        return folder.name
+    if not folder.is_dir():
         return re.split(r"[/\\]", str(model).rstrip("/\\"))[-1] if _is_path(str(model)) else str(model)
     folder = folder.resolve()
     for name, own in {**EMBEDDED_MODELS, **EMBEDDED_PIPELINES}.items():
         if own.resolve() == folder:
             return name
+    if (given := source_name(folder)) is not None:
+        return given
     cached = _CACHED.fullmatch(folder.parent.parent.name) if folder.parent.name == "snapshots" else None
     return folder.name if cached is None else "/".join(part for part in cached.groups() if part)
 
@@ -124,12 +133,18 @@ def folder_digest(folder: Path, patterns: tuple[str, ...], without: tuple[str, .
 def resolve_folder(model: str, revision: str | None = None) -> Path:
     """The local folder of a model: the folder itself, or the hub's snapshot in the local cache.
 
+    A GGUF file, by its path, its folder's or its name in a store, is dequantised into XPerT's cache the first time.
+
     Raises:
         MissingModelError: no such folder, or the hub has no such name or cannot be reached.
+        SettingsError: a folder of several GGUF files, or a name that no store has.
+        DamagedModelError, ModelError, StorageError: a GGUF file cannot be read, or not be kept.
     """
     folder = EMBEDDED_MODELS.get(model, Path(model).expanduser())
     try:
         there = folder.is_dir()
+        if model not in EMBEDDED_MODELS and (found := gguf_folder(model, folder, shared_name(model))) is not None:
+            return found
     except OSError as error:  # a name that no file system takes
         raise MissingModelError(
             f"no model folder {printable(model, 100)!r} ({error.strerror}): check the path, or give a folder"
@@ -137,16 +152,21 @@ def resolve_folder(model: str, revision: str | None = None) -> Path:
     if there:
         if not (folder / "config.json").is_file():
             raise MissingModelError(
-                f"{folder} holds no config.json: it is not a model folder; give the folder that `save_pretrained` wrote"
+                f"{folder} holds no config.json: it is not a model folder; give the folder that `save_pretrained` "
+                "wrote, or one with a GGUF file"
             )
         return folder.resolve()
+    if folder.is_file():
+        raise MissingModelError(f"{folder} is no GGUF file and no folder: give a model folder or a GGUF file")
     if model in EMBEDDED_MODELS:
         raise MissingModelError(f"{model} comes with the package, but {folder} is not there: install xpert again")
     if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise MissingModelError(
             f"no model folder {folder}: check the path, or give a Hugging Face name such as Qwen/Qwen3-0.6B"
         )
-    folder = hub_snapshot(model, revision, ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"], _whole)
+    wanted = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+    with hub_name(model) as on_hub:
+        folder = hub_snapshot(on_hub, revision, wanted, _whole)
     if not (folder / "config.json").is_file():
         raise MissingModelError(
             f"what the hub gave of {model!r} holds no config.json ({folder}): check the name, or the network and "

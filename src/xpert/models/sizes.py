@@ -65,12 +65,15 @@ class StoredNumbers:
         return self.size_bytes * _NUMBERS_A_BYTE if quantized else self.numbers
 
 
-def check_sizes(folder: Path, config: Mapping[str, Any] | None = None) -> StoredNumbers | None:
+def check_sizes(
+    folder: Path, config: Mapping[str, Any] | None = None, stored: StoredNumbers | None = None
+) -> StoredNumbers | None:
     """Refuse a configuration whose sizes cannot be those of the tensors in the same folder.
 
     Args:
         folder: holds config.json and safetensors files.
         config: the content of config.json; None: it is read.
+        stored: what the tensors hold, of a model in another form; None: the files of the folder say.
 
     Returns:
         What the files hold; None where there are none; other checks say so.
@@ -79,9 +82,9 @@ def check_sizes(folder: Path, config: Mapping[str, Any] | None = None) -> Stored
         DamagedModelError: a size that is no whole number >= 0, or larger than the tensors allow.
         OSError: the configuration cannot be read.
     """
-    file = folder / "config.json"
+    file = folder / "config.json" if stored is None else folder
     config = strict_json(read_capped(file), str(file)) if config is None else config
-    found = stored_numbers(folder)
+    found = stored_numbers(folder) if stored is None else stored
     for key, value in _sizes(config, ""):
         _check(file, key, value, found)
     return found
