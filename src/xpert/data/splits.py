@@ -111,13 +111,11 @@ def names_of_split(source: str, names: Sequence[str], splits: Sequence[str | Non
     return [name for name, one in zip(names, splits, strict=True) if one == wanted]
 
 
-def no_split(source: str | Path, split: str, known: Iterable[str]) -> DataError:
-    """The error for a split that a source does not have."""
+def no_split(source: str | Path, split: str, known: Iterable[str], *, in_files: bool = True) -> DataError:
+    """The error for a split that a source does not have; `in_files`: where the parts can be given one by one, too."""
     shown = ", ".join(repr(printable(one, 80)) for one in sorted(known)) or "none"
-    return DataError(
-        f"{source} has no split {printable(split, 40)!r}: choose one of {shown} (in Python split='...'), or give the "
-        "files one by one"
-    )
+    other = " (in Python split='...'), or give the files one by one" if in_files else ""
+    return DataError(f"{source} has no split {printable(split, 40)!r}: choose one of {shown}{other}")
 
 
 def parse_slice(split: str) -> tuple[str, tuple[str | None, str | None] | None]:
