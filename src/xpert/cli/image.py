@@ -33,9 +33,9 @@ def tune(
     out: Out,
     base: ImageBase = None,
     start_from: Annotated[
-        Path | None, typer.Option("--from", metavar="FOLDER", help="Go on from this LoRA or U-Net.")
+        Path | None, typer.Option("--from", metavar="FOLDER", help="Start from this LoRA or U-Net.")
     ] = None,
-    from_pool: Annotated[str | None, typer.Option("--from-pool", metavar="NAME", help="Go on from this model.")] = None,
+    from_pool: Annotated[str | None, typer.Option("--from-pool", metavar="NAME", help="Start from this model.")] = None,
     pool: ImagePool = None,
     device: Device = "auto",
     fresh: Fresh = False,

@@ -58,8 +58,8 @@ Data = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="Personal data: a file (JSONL, JSON, CSV, Parquet, text), a folder, the name of a Hugging Face dataset, "
-        "or a sample person such as @mia. It stays on this machine.",
+        help="Personal data: a file (JSONL, JSON, CSV, Parquet, text, chat, mail), a folder, the name of a Hugging Face "
+        "dataset, or a sample person such as @mia. It stays on this machine.",
     ),
 ]
 Samples = Annotated[
@@ -97,7 +97,9 @@ COLUMNS: Group = {
         None,
     ),
     "response_column": (
-        option("--response-column", "Column of what the person wrote.", str | None, _DATA),
+        option(
+            "--response-column", "Column of the person's text, where its name is not understood.", str | None, _DATA
+        ),
         None,
     ),
     "me": (

@@ -214,7 +214,8 @@ def serve(
         str, typer.Option("--host", help="Address to listen on; 0.0.0.0: every device of the local network.")
     ] = "127.0.0.1",
     certificate: Annotated[
-        Path | None, typer.Option("--certificate", metavar="FILE", help="For HTTPS, which other devices need.")
+        Path | None,
+        typer.Option("--certificate", metavar="FILE", help="For HTTPS; other devices can do less without."),
     ] = None,
     key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Of the certificate.")] = None,
     name: Annotated[

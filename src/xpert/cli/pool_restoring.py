@@ -21,7 +21,7 @@ def restore(
     base: Base = None,
     anew: Annotated[
         bool,
-        typer.Option("--anew", help="Make a new catalog though the old one can be read, as one of another pool can."),
+        typer.Option("--anew", help="Make a new catalog even if the old one can be read, as that of another pool can."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     json: Json = False,

@@ -25,8 +25,8 @@ def select(
         str | None,
         typer.Argument(
             metavar="[DATA]",
-            help="Personal data: a file (JSONL, JSON, CSV, Parquet, text), a folder, the name of a Hugging Face "
-            "dataset, or a sample person such as @mia. It stays on this machine. Not needed with --want.",
+            help="Personal data: a file (JSONL, JSON, CSV, Parquet, text, chat, mail), a folder, the name of a Hugging "
+            "Face dataset, or a sample person such as @mia. It stays on this machine. Not needed with --want.",
         ),
     ] = None,
     want: Want = None,

@@ -28,11 +28,11 @@ def tune(
     base: Base = None,
     start_from: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FOLDER", help="Go on from this adapter.", rich_help_panel=_MODELS),
+        typer.Option("--from", metavar="FOLDER", help="Start from this adapter.", rich_help_panel=_MODELS),
     ] = None,
     from_pool: Annotated[
         str | None,
-        typer.Option("--from-pool", metavar="NAME", help="Go on from this pLLM.", rich_help_panel=_MODELS),
+        typer.Option("--from-pool", metavar="NAME", help="Start from this pLLM.", rich_help_panel=_MODELS),
     ] = None,
     pool: Pool = None,
     device: Device = "auto",

@@ -19,7 +19,8 @@ _LISTED = 20
 _LONGEST_NAME = 60
 _MOST_WORDS = 6
 """Of a name; sentences stand where names belong in tables whose columns were mixed up."""
-_MARKS = dict.fromkeys(map(ord, "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"))
+MARKS = dict.fromkeys(map(ord, "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"))
+"""Characters of names that only turn the direction of text, for `str.translate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,8 @@ def chosen_author(source: str, conversations: Iterable[Conversation], me: str | 
     for message in (message for conversation in conversations for message in conversation):
         if not message.context:
             # Who sent no text takes part too: then the one who did may be somebody else than the person.
-            counts[_key(message.author)] += bool(message.text.strip())
-            spelled.setdefault(_key(message.author), message.author)
+            counts[author_key(message.author)] += bool(message.text.strip())
+            spelled.setdefault(author_key(message.author), message.author)
     if not any(counts.values()):
         return None
     authors = [(spelled[key], count) for key, count in counts.most_common()]
@@ -92,7 +93,7 @@ def chosen_author(source: str, conversations: Iterable[Conversation], me: str | 
             f"{printable(source)} has messages of {len(counts)} authors ({_listed(authors)}): say which one you are "
             "with --me NAME (in Python me='NAME')"
         )
-    if me is not None and not counts[_key(me)]:
+    if me is not None and not counts[author_key(me)]:
         raise DataError(
             f"{printable(source)} has no message of {printable(me, _LONGEST_NAME)!r}; its authors are "
             f"{_listed(authors)}: give one of these names with --me NAME (in Python me='NAME')"
@@ -102,9 +103,11 @@ def chosen_author(source: str, conversations: Iterable[Conversation], me: str | 
 
 def samples_of(conversation: Conversation, author: str) -> Iterator[Sample]:
     """The samples of one author in one conversation, as `own_samples` makes them; none where they wrote nothing."""
-    mine = _key(author)
+    mine = author_key(author)
     before: str | None = None
-    for (writer, context), run in groupby(conversation, key=lambda message: (_key(message.author), message.context)):
+    for (writer, context), run in groupby(
+        conversation, key=lambda message: (author_key(message.author), message.context)
+    ):
         text = "\n".join(filter(None, (message.text.strip() for message in run)))
         if text and writer != mine:
             before = text
@@ -115,12 +118,12 @@ def samples_of(conversation: Conversation, author: str) -> Iterator[Sample]:
 
 def same_author(name: str, other: str) -> bool:
     """Whether two spellings are one author: case, width, white space and marks of direction do not count."""
-    return _key(name) == _key(other)
+    return author_key(name) == author_key(other)
 
 
-def _key(author: str) -> str:
-    """What two spellings of one author have in common."""
-    return " ".join(unicodedata.normalize("NFKC", author.translate(_MARKS)).split()).casefold().lstrip("~@ ")
+def author_key(author: str) -> str:
+    """What two spellings of one author have in common: case, width, white space and marks do not count."""
+    return " ".join(unicodedata.normalize("NFKC", author.translate(MARKS)).split()).casefold().lstrip("~@ ")
 
 
 def _listed(authors: Sequence[tuple[str, int]]) -> str:
@@ -130,7 +133,7 @@ def _listed(authors: Sequence[tuple[str, int]]) -> str:
 
 def _short(name: str) -> str:
     """A name as it is listed; what is as long as a sentence may be a text, and is told by its length."""
-    words = name.translate(_MARKS).split()
+    words = name.translate(MARKS).split()
     if len(words) > _MOST_WORDS:
         return f"a name of {len(words)} words"
     return printable(" ".join(words), _LONGEST_NAME)

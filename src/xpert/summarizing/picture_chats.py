@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from xpert.errors import DamagedModelError
-from xpert.models.chats import THINKING_OFF
+from xpert.models.chats import THINKING_OFF, chat_template
 from xpert.models.templates import TemplateError, render_template
 from xpert.models.thoughts import thinking_off
 
@@ -20,11 +20,11 @@ def rendered_question(processor: Any, question: str, pictures: int) -> str:
     """The text of a question behind so many pictures, up to where the answer starts.
 
     Raises:
-        DamagedModelError: the template fails, never ends, or drops the question.
+        DamagedModelError: there is no template, or it fails, never ends, or drops the question.
     """
-    template = processor.chat_template or processor.tokenizer.chat_template
-    if isinstance(template, dict):
-        template = template.get("default", next(iter(template.values()), None))
+    template = chat_template(processor) or chat_template(processor.tokenizer)
+    if template is None:
+        raise DamagedModelError("the model has no chat template: give another image-text-to-text model")
     parts: list[dict[str, str]] = [{"type": "image", "image": "picture"} for _ in range(pictures)]
     turn = {"role": "user", "content": [*parts, {"type": "text", "text": question}]}
     named = {key: text for key, text in processor.tokenizer.special_tokens_map.items() if isinstance(text, str)}

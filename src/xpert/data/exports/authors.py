@@ -5,17 +5,15 @@ Knows ids and names; does not know programs. Two people of one name stay two, an
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from xpert.data.conversations import Conversation, Message
+from xpert.data.conversations import MARKS, Conversation, Message, author_key
 from xpert.errors import DataError
 from xpert.printing import printable
 
 _LONGEST_NAME = 60
-_MARKS = dict.fromkeys(map(ord, "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class Export:
             DataError: nobody is named or known, and the only author of text need not be the person.
         """
         if me is not None:
-            return self.names.get(_key(me), self.me)
+            return self.names.get(author_key(me), self.me)
         messages = (message for conversation in self.conversations for message in conversation)
         writers = {message.author for message in messages if message.text}
         if self.me is None and len(writers) == 1 and self.others - writers:
@@ -102,22 +100,17 @@ def _labels(authors: Sequence[Author]) -> dict[str, str]:
     """The name of each id: the last one seen, with the id where two ids have it."""
     last: dict[str, str] = {}
     for author in dict.fromkeys(authors):
-        name = printable(" ".join(author.name.translate(_MARKS).split()), _LONGEST_NAME)
+        name = printable(" ".join(author.name.translate(MARKS).split()), _LONGEST_NAME)
         if name or author.id not in last:
             last[author.id] = name or printable(author.id, _LONGEST_NAME)
-    often = Counter(_key(name) for name in last.values())
-    return {id: f"{name} ({id})" if often[_key(name)] > 1 else name for id, name in last.items()}
+    often = Counter(author_key(name) for name in last.values())
+    return {id: f"{name} ({id})" if often[author_key(name)] > 1 else name for id, name in last.items()}
 
 
 def _other_names(authors: Iterable[Author], labels: Mapping[str, str]) -> dict[str, str]:
     meant: dict[str, set[str]] = {}
     for author in dict.fromkeys(authors):
         for name in (author.id, author.name, *author.also):
-            meant.setdefault(_key(name), set()).add(labels[author.id])
-    exact = {_key(label): label for label in labels.values()}
+            meant.setdefault(author_key(name), set()).add(labels[author.id])
+    exact = {author_key(label): label for label in labels.values()}
     return {name: next(iter(people)) for name, people in meant.items() if len(people) == 1 and name} | exact
-
-
-def _key(name: str) -> str:
-    """What spellings of one name have in common; `own_samples` takes them for one author too."""
-    return " ".join(unicodedata.normalize("NFKC", name.translate(_MARKS)).split()).casefold().lstrip("~@ ")
