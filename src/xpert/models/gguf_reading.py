@@ -52,7 +52,8 @@ def check_known(facts: GgufFacts) -> None:
         raise ModelError(
             f"{path} is one part of several: join them with `llama-gguf-split --merge`, and give the whole"
         )
-    legacy: Any = GGUF_CONFIG_MAPPING.get(arch.replace("qwen2moe", "qwen2_moe").replace("qwen3moe", "qwen3_moe"))
+    mapping: dict[str, Any] = GGUF_CONFIG_MAPPING
+    legacy = mapping.get(arch.replace("qwen2moe", "qwen2_moe").replace("qwen3moe", "qwen3_moe"))
     if legacy is None and arch not in GGUF_CONFIG_ARCHS and arch != "gpt-oss":
         raise ModelError(
             f"{path} holds a model of architecture {printable(arch, 60)!r}, which transformers does not read from GGUF "
