@@ -14,7 +14,7 @@ def arguments(json_path: Path | None = None, check: bool = False) -> argparse.Na
     return argparse.Namespace(json=json_path, check=check)
 
 
-def test_it_measures_both_sides_of_every_stage(load, tmp_path: Path) -> None:
+def test_it_measures_all_sides_of_every_stage(load, tmp_path: Path) -> None:
     base = tiny_base(tmp_path / "base")
     options = {
         "--base": base,
@@ -34,7 +34,9 @@ def test_it_measures_both_sides_of_every_stage(load, tmp_path: Path) -> None:
     results = told
     for stage in ("probing", "embedding", "explaining", "tuning"):
         assert results[stage]["ratio_lowest"] <= results[stage]["ratio"] <= results[stage]["ratio_highest"]
-        for side in ("ours", "plain"):
+        sides = ("ours", "plain") if stage == "tuning" else ("ours", "plain", "batched")
+        assert [key for key in results[stage] if not key.startswith("ratio")] == list(sides)
+        for side in sides:
             unit = "response_tokens_per_s" if stage == "tuning" else "pairs_per_s"
             assert results[stage][side][unit] > 0
             assert results[stage][side]["tokens_per_s"] > 0
@@ -43,9 +45,13 @@ def test_it_measures_both_sides_of_every_stage(load, tmp_path: Path) -> None:
     assert parts[0] + parts[1] == pytest.approx(parts[2])
     assert results["embeddings_apart"] < 1e-3
     assert results["prompts"] == 4
-    assert {(promise["name"].split(",")[0], promise["at_least"]) for promise in told["promises"]} == {
-        ("explaining", 3.0),
-        ("tuning", 1.0),
+    for stage in ("probing", "embedding", "explaining"):
+        batched = [results[stage][f"ratio_batched{end}"] for end in ("_lowest", "", "_highest")]
+        assert batched == sorted(batched)
+    assert {(promise["name"], promise["at_least"]) for promise in told["promises"]} == {
+        ("explaining, pairs/s, ours / plain", 3.0),
+        ("explaining, pairs/s, ours / batched", 0.9),
+        ("tuning, response tokens/s, ours / plain", 1.0),
     }
 
 
