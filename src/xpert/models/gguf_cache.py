@@ -101,7 +101,8 @@ def dequantised(file: Path, name: str, stated: str | None = None) -> Path:
 
 
 def _make(facts: GgufFacts, digest: str, name: str, place: Path) -> None:
-    from xpert.models.gguf_reading import check_known, write_plain
+    from xpert.models.gguf_known import check_known
+    from xpert.models.gguf_reading import write_plain
 
     check_known(facts)
     _check_room(facts, place.parent)
