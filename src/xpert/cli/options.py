@@ -58,8 +58,8 @@ Data = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="Personal data: a file (JSONL, JSON, CSV, Parquet, text, chat, mail), a folder, the name of a Hugging Face "
-        "dataset, or a sample person such as @mia. It stays on this machine.",
+        help="Personal data: a file (JSONL, JSON, CSV, Parquet, text, chat, mail), a folder, the name of a Hugging "
+        "Face dataset, or a sample person such as @mia. It stays on this machine.",
     ),
 ]
 Samples = Annotated[
