@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from xpert.errors import DamagedModelError, ModelError, XpertError
 from xpert.models.gguf_header import GgufFacts
 from xpert.models.gguf_known import DIGITS_APART
-from xpert.models.preparing import report
+from xpert.models.preparing import bar_of_gguf, report
 from xpert.models.sizes import StoredNumbers, check_sizes, check_total
 from xpert.models.token_tables import fit_tokenizer, fresh_generation_config, repair_config
 from xpert.printing import printable
@@ -40,16 +39,14 @@ def write_plain(facts: GgufFacts, out: Path) -> None:
     room.mkdir()
     _link(facts.path, room / _LINK)
     try:
-        with _told(len(facts.tensors)):
+        with bar_of_gguf(_STAGE, len(facts.tensors)):
             config = _config(facts, room)
             model = _model(facts, room, config)
             tokenizer = _tokenizer(facts, room)
         fit_tokenizer(tokenizer, model.get_input_embeddings().weight.shape[0], model.generation_config, facts.path)
         _save(model, tokenizer, out)
-    except XpertError:
-        raise
-    except OSError:
-        raise  # the disk: whoever writes the folder tells
+    except (XpertError, OSError):
+        raise  # of a disk, whoever writes the folder tells
     except Exception as error:  # each part of the reader breaks in its own way
         raise DamagedModelError(
             f"{facts.path} cannot be read as a language model ({type(error).__name__}: "
@@ -231,27 +228,3 @@ def _smallest(parameters: Iterable[Any]) -> Any:
         if all(bool((p.to(dtype).to(torch.float32) == p).all()) for p in kept):
             return dtype
     return torch.float32
-
-
-@contextmanager
-def _told(tensors: int) -> Iterator[None]:
-    """Let the bar of transformers' reader speak through ours; where it has none, only the end is told."""
-    from transformers import modeling_gguf_pytorch_utils
-
-    reader: Any = modeling_gguf_pytorch_utils
-
-    def bar(values: Iterable[Any], **_: object) -> Iterator[Any]:
-        for done, value in enumerate(values):
-            report(_STAGE, done, tensors)
-            yield value
-
-    before = getattr(reader, "tqdm", None)
-    report(_STAGE, 0, tensors)
-    if before is not None:
-        reader.tqdm = bar
-    try:
-        yield
-    finally:
-        if before is not None:
-            reader.tqdm = before
-    report(_STAGE, tensors, tensors)
