@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from xpert.embedded import cache_folder
 from xpert.errors import DamagedModelError, MissingModelError, ModelError, StorageError
 from xpert.models.folders import whole_folder
 from xpert.models.gguf_header import GgufFacts, is_gguf, read_gguf_header
@@ -40,8 +40,8 @@ class CachedModel:
 
 
 def gguf_cache() -> Path:
-    """Where the folders lie: $XPERT_CACHE/gguf, by default in ~/.cache/xpert."""
-    return Path(os.environ.get("XPERT_CACHE") or Path.home() / ".cache" / "xpert") / "gguf"
+    """Where the folders lie, in XPerT's cache."""
+    return cache_folder() / "gguf"
 
 
 def gguf_folder(model: str, path: Path, called: str) -> Path | None:
