@@ -4,11 +4,12 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from xpert.errors import DamagedModelError, MissingModelError, ModelError
 from xpert.models.generation import generate
@@ -162,3 +163,15 @@ def test_words_beyond_the_table_are_refused(base: Path) -> None:
     file.write_text(json.dumps(words))
     with pytest.raises(DamagedModelError, match=r"1 tokens of the tokenizer, up to 700, are beyond the \d+ rows"):
         opened(small)
+
+
+def test_an_unknown_token_beyond_the_table_is_forgotten_too(base: Path) -> None:
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    rows = load_file(base / "model.safetensors")["model.embed_tokens.weight"].shape[0]
+    tokenizer.add_tokens([f"<more{number}>" for number in range(rows - len(tokenizer) + 1)])
+    tokenizer.add_special_tokens({"unk_token": "<|beyond|>"})
+    assert tokenizer.unk_token_id >= rows
+    tokenizer.save_pretrained(base)
+    loaded = opened(base)
+    assert loaded.tokenizer.unk_token is None
+    assert max(loaded.tokenizer.all_special_ids) < rows

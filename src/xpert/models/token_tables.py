@@ -137,6 +137,7 @@ def _forget_added(tokenizer: Any, size: int, folder: Path) -> None:
     if not isinstance(backend, Tokenizer) or not any(i >= size for i in backend.get_added_tokens_decoder()):
         return
     whole = json.loads(backend.to_str())
+    gone = {token["content"] for token in whole["added_tokens"] if token["id"] >= size}
     whole["added_tokens"] = [token for token in whole["added_tokens"] if token["id"] < size]
     try:
         tokenizer._tokenizer = Tokenizer.from_str(json.dumps(whole))
@@ -145,3 +146,7 @@ def _forget_added(tokenizer: Any, size: int, folder: Path) -> None:
             f"{folder}: the tokenizer has tokens beyond the {size} rows of the model's embedding table, and cannot do "
             "without: give the tokenizer that belongs to it"
         ) from error
+    # A special token without an id asks for the unknown token's, which asks for its own when it is gone itself.
+    for name, token in list(tokenizer.special_tokens_map.items()):
+        if isinstance(token, str) and token in gone:
+            setattr(tokenizer, name, None)
