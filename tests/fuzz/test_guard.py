@@ -59,10 +59,10 @@ def hasty(tmp_path_factory: pytest.TempPathFactory, worker: Worker) -> Iterator[
 
 
 @pytest.mark.parametrize("reader", LAWS)
-def test_a_reader_that_breaks_a_law_is_caught(hasty: Worker, reader: str) -> None:
-    told = hasty.run("planted", 0, list(LAWS).index(reader))
-    if reader == "takes memory" and told.get("law") == "takes too long":  # a busy machine: the hasty bound came first
-        pytest.skip("the machine is too busy to take memory within the hasty bound")
+def test_a_reader_that_breaks_a_law_is_caught(hasty: Worker, worker: Worker, reader: str) -> None:
+    # Taking memory needs time on a busy machine, and must not be caught for that.
+    patient = worker if reader == "takes memory" else hasty
+    told = patient.run("planted", 0, list(LAWS).index(reader))
     assert told["how"] in (reader, ""), "the two lists are in one order"
     assert told.get("law", "").startswith(LAWS[reader]), told
     assert (told["outcome"] == "fault") == bool(LAWS[reader])
