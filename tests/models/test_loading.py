@@ -145,12 +145,28 @@ def test_weights_that_do_not_fill_the_model_are_damage(room: Path, tmp_path: Pat
         opened(broken(room, tmp_path / "other", lambda tensors: tensors.update({name: torch.zeros(3, 3)})))
 
 
-@pytest.mark.parametrize("kind", ["GPT2Tokenizer", "BertTokenizer"])
-def test_a_tokenizer_that_reads_no_text_is_damage(kind: str, room: Path, tmp_path: Path) -> None:
-    """It is built without a word, and fails at the first word."""
+def with_tokenizer_class(kind: str, room: Path, tmp_path: Path) -> Path:
     folder = Path(shutil.copytree(room / "base", tmp_path / "base"))
     file = folder / "tokenizer_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "tokenizer_class": kind}))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["GPT2Tokenizer", "Qwen2Tokenizer"])
+def test_a_class_that_adds_an_unknown_token_beyond_the_table_reads_every_text(
+    kind: str, room: Path, tmp_path: Path
+) -> None:
+    tokenizer = opened(with_tokenizer_class(kind, room, tmp_path)).tokenizer
+    text = "A line, ünïcödé 语 🙂\n"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert ids == opened(room / "base").tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(ids) == text
+
+
+@pytest.mark.parametrize("kind", ["BertTokenizer"])
+def test_a_tokenizer_that_reads_no_text_is_damage(kind: str, room: Path, tmp_path: Path) -> None:
+    """It is built without a word, and fails at the first word."""
+    folder = with_tokenizer_class(kind, room, tmp_path)
     with pytest.raises(DamagedModelError, match=r"base reads no text .*tokenizer_config\.json.*download it again"):
         opened(folder)
 

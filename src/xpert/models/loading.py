@@ -18,11 +18,9 @@ from xpert.errors import DamagedModelError, MissingModelError, ModelError, Setti
 from xpert.models.adapters import check_fit, inspect_adapter
 from xpert.models.attaching import attach
 from xpert.models.base_files import check_base_files, check_loaded, misfit
-from xpert.models.headers import strict_json
 from xpert.models.quantized import quantization
 from xpert.models.reference import ModelReference, model_digest, resolve_folder, tokenizer_digest
 from xpert.models.remote_code import refuse_code
-from xpert.models.sizes import check_sizes
 from xpert.models.skeletons import skeleton
 from xpert.models.token_tables import fit_tokenizer, fresh_generation_config, read_config
 from xpert.models.whole_models import check_whole_fit, inspect_whole_model, is_whole_model
@@ -95,12 +93,10 @@ def load_model(
     chosen = choose_device(device)
     if reference.adapter is not None:
         check_fit(inspect_adapter(Path(reference.adapter)), folder)
-    strict_json((folder / "config.json").read_bytes(), str(folder / "config.json"))
     check_base_files(folder)
-    check_sizes(folder)
+    skeleton(folder)
     try:
-        config = _read_config(folder)
-        skeleton(folder)
+        config = read_config(folder)
         tokenizer = like.tokenizer if like else _read_tokenizer(folder)
         read: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -154,21 +150,6 @@ def check_weights(model: Any, missing: Collection[str], folder: Path) -> None:
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise DamagedModelError(f"model folder {folder}: {name} holds NaN or infinite numbers: download it again")
-
-
-def _read_config(folder: Path) -> Any:
-    """The configuration of a model that answers, its special tokens inside the table.
-
-    Raises:
-        DamagedModelError: it is of a model that reads one text and writes another.
-    """
-    config = read_config(folder)
-    if config.is_encoder_decoder:
-        raise DamagedModelError(
-            f"{folder} is an encoder-decoder model (type {printable(str(config.model_type), 40)!r}), and only models "
-            "that continue a text are tuned here: give a causal language model"
-        )
-    return config
 
 
 def _read_tokenizer(folder: Path) -> Any:

@@ -23,7 +23,8 @@ def skeleton(folder: Path) -> Any:
 
     Raises:
         MissingModelError: the folder lacks files.
-        DamagedModelError: no model can be built from its configuration, or one of far more numbers than its files hold.
+        DamagedModelError: no model can be built from its configuration, one that reads one text and writes another, or
+            one of far more numbers than its files hold.
     """
     return _skeleton(folder.resolve(), model_digest(folder))
 
@@ -38,6 +39,11 @@ def _skeleton(folder: Path, digest: str) -> Any:
         stated = strict_json(read_capped(file), str(file))
         stored = check_sizes(folder, stated)
         config = read_config(folder)
+        if config.is_encoder_decoder:
+            raise DamagedModelError(
+                f"{folder} is an encoder-decoder model (type {printable(str(config.model_type), 40)!r}), and only "
+                "models that continue a text are tuned here: give a causal language model"
+            )
         with torch.device("meta"):
             model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
                 config, trust_remote_code=False
