@@ -5,7 +5,6 @@ Random tokens say little of it: on them a model is wrong already. Knows models a
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
@@ -16,8 +15,9 @@ from xpert.records import Sample
 from xpert.runtime.batches import evaluation_batches
 from xpert.runtime.interface import Batch
 from xpert.runtime.manifest import Manifest
+from xpert.runtime.stepping import mean_loss
 from xpert.runtime.tokens import Tokens
-from xpert.runtime.torch_runtime import TorchRuntime
+from xpert.runtime.torch_runtime import TorchRuntime, total_loss
 
 TEXTS_OF_EACH = 8
 """Messages of each person of the package; some 2,500 learned tokens together."""
@@ -50,10 +50,5 @@ def _texts() -> list[Sample]:
 
 @torch.no_grad()
 def _loss(loaded: LoadedModel, batches: list[Batch]) -> float:
-    model, total, count = loaded.model.eval(), list[float](), 0
-    for batch in batches:
-        logits = model(input_ids=torch.from_numpy(batch.input_ids), use_cache=False).logits
-        chosen = logits.reshape(-1, logits.shape[-1]).index_select(0, torch.from_numpy(batch.rows))
-        total.append(float(torch.nn.functional.cross_entropy(chosen, torch.from_numpy(batch.targets), reduction="sum")))
-        count += len(batch.targets)
-    return math.fsum(total) / count
+    model = loaded.model.eval()
+    return mean_loss(batches, lambda batch: float(total_loss(model, batch)))

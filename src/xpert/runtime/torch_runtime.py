@@ -86,7 +86,7 @@ class TorchRuntime:
         count, losses = label_count(batches), []
         self._optimizer.zero_grad()
         for batch in batches:
-            loss = self._total(batch) / count
+            loss = total_loss(self._model, batch) / count
             loss.backward()  # type: ignore[no-untyped-call]
             losses.append(float(loss.detach()))
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, settings.max_gradient_norm)
@@ -101,7 +101,7 @@ class TorchRuntime:
     def evaluate(self, batches: Sequence[Batch]) -> float:
         """Mean negative log likelihood of a labelled token, in nats."""
         with torch.no_grad():
-            return mean_loss(batches, lambda batch: float(self._total(batch)))
+            return mean_loss(batches, lambda batch: float(total_loss(self._model, batch)))
 
     def generate(self, tokens: Sequence[int], how: Answering) -> list[int]:
         """New tokens after the given ones, with a cache of keys and values."""
@@ -114,11 +114,6 @@ class TorchRuntime:
             return logits
 
         return continued(following, tokens, how, self._manifest.length_tokens)
-
-    def _total(self, batch: Batch) -> torch.Tensor:
-        logits = self._model(input_ids=torch.from_numpy(batch.input_ids), use_cache=False).logits
-        chosen = logits.reshape(-1, logits.shape[-1]).index_select(0, torch.from_numpy(batch.rows))
-        return functional.cross_entropy(chosen, torch.from_numpy(batch.targets), reduction="sum")
 
     def _vector(self, tensors: Sequence[torch.Tensor]) -> np.ndarray:
         whole: np.ndarray = torch.cat([tensor.detach().reshape(-1) for tensor in tensors]).numpy().copy()
@@ -145,6 +140,13 @@ def _open(folder: Path) -> Any:
         lora.inference_mode = False
         lora.base_model_name_or_path = model.name_or_path
         return get_peft_model(model, lora).eval()
+
+
+def total_loss(model: Any, batch: Batch) -> torch.Tensor:
+    """Negative log likelihood of all labelled tokens of a batch together, in nats."""
+    logits = model(input_ids=torch.from_numpy(batch.input_ids), use_cache=False).logits
+    chosen = logits.reshape(-1, logits.shape[-1]).index_select(0, torch.from_numpy(batch.rows))
+    return functional.cross_entropy(chosen, torch.from_numpy(batch.targets), reduction="sum")
 
 
 def _weights(file: Path) -> dict[str, torch.Tensor]:
