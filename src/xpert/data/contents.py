@@ -89,14 +89,22 @@ def checked_text(where: str, column: str, value: Any) -> str:
         raise DataError(f"{where}: {column!r} is {kind_of(value)}, not text: write it as a string")
     if "\0" in value:
         raise DataError(f"{where}: {column!r} holds a zero character (U+0000): export the data again, or take it out")
+    refuse_halves(where, column, value, "export the data again, as UTF-8")
+    return value
+
+
+def refuse_halves(where: str, column: str, text: str, way_out: str) -> None:
+    """Refuse a text that holds half a character.
+
+    Raises:
+        DataError: it does; the text ends with `way_out`.
+    """
     try:
-        value.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(
-            f"{where}: {column!r} holds half a character (U+{ord(value[error.start]):04X}, a lone surrogate): "
-            "export the data again, as UTF-8"
+            f"{where}: {column!r} holds half a character (U+{ord(text[error.start]):04X}, a lone surrogate): {way_out}"
         ) from error
-    return value
 
 
 def kind_of(value: Any) -> str:

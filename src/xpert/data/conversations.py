@@ -47,36 +47,17 @@ Conversation = Sequence[Message]
 """Messages in the order in which they were sent; the messages of one chat, channel or mail thread."""
 
 
-def own_samples(source: str, conversations: Iterable[Conversation], me: str | None) -> list[Sample]:
-    """The messages of one author, each with the message of somebody else before it as its prompt.
-
-    Messages that one author sends in a row are one text, joined by line breaks.
-
-    Args:
-        source: file or folder, for errors.
-        conversations: as a parser of an export gives them.
-        me: the author whose data it is, in any case; None: where there is one author only, also of messages without
-            text, that one.
-
-    Raises:
-        DataError: several authors and no `me`, or an author that is not there; the text lists the authors with the
-            number of their messages.
-    """
-    whole = list(conversations)
-    mine = chosen_author(source, whole, me)
-    return [] if mine is None else [sample for conversation in whole for sample in samples_of(conversation, mine)]
-
-
 def chosen_author(source: str, conversations: Iterable[Conversation], me: str | None) -> str | None:
     """The author whose data it is, of all who wrote in these conversations; None where nobody wrote a text.
 
     Args:
         source: file or folder, for errors.
         conversations: all of them.
-        me: as `own_samples` has it.
+        me: the author, in any case; None: where there is one author only, also of messages without text, that one.
 
     Raises:
-        DataError: as `own_samples` does.
+        DataError: several authors and no `me`, or an author that is not there; the text lists the authors with the
+            number of their messages.
     """
     counts: Counter[str] = Counter()
     spelled: dict[str, str] = {}
@@ -102,7 +83,10 @@ def chosen_author(source: str, conversations: Iterable[Conversation], me: str | 
 
 
 def samples_of(conversation: Conversation, author: str) -> Iterator[Sample]:
-    """The samples of one author in one conversation, as `own_samples` makes them; none where they wrote nothing."""
+    """The messages of one author, each with the message of somebody else before it as its prompt.
+
+    Messages that one author sends in a row are one text, joined by line breaks.
+    """
     mine = author_key(author)
     before: str | None = None
     for (writer, context), run in groupby(

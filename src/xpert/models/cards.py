@@ -20,6 +20,7 @@ CARD = "README.md"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _CARD_CAP_BYTES = 2**16
+_NESTING = ("[", "{", "?", "&", "*", "- -")
 _MOST_MARKS = 500
 _SEAL = "xpert_seal"
 _SEALED = re.compile(r'^xpert_seal: "|seal.{0,3}[0-9a-f]{40}|^[^\n]{10}: "[0-9a-f]{64}"$', re.MULTILINE | re.DOTALL)
@@ -94,9 +95,7 @@ def _front(text: str) -> Mapping[str, Any]:
     front = _FRONT_MATTER.match(text)
     if front is None or "<<" in front[1]:  # merged mappings can grow without bound (2^n from n lines)
         return {}
-    if any(
-        front[1].count(mark) > _MOST_MARKS for mark in ("[", "{", "?", "&", "*", "- -")
-    ):  # the reader is slow on deep nesting
+    if max(map(front[1].count, _NESTING)) > _MOST_MARKS:  # the reader is slow where much is nested
         return {}
     try:
         whole = yaml.safe_load(front[1])

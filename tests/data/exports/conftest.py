@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from xpert.data.conversations import own_samples
+from xpert.data.conversations import chosen_author, samples_of
 from xpert.data.exports import Export, read_export, read_export_folder
 
 Pairs = list[tuple[str | None, str]]
@@ -37,9 +37,11 @@ def opened(source: Path) -> Export | None:
 def pairs(source: Path, me: str | None = None) -> Pairs:
     export = opened(source)
     assert export is not None, f"{source.name} was not recognised"
+    mine = chosen_author(str(source), export.conversations, export.person(me) or me)
     return [
         (sample.prompt, sample.response)
-        for sample in own_samples(str(source), export.conversations, export.person(me) or me)
+        for conversation in (export.conversations if mine is not None else ())
+        for sample in samples_of(conversation, mine)
     ]
 
 

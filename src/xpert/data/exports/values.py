@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from xpert.data.contents import kind_of
+from xpert.data.contents import kind_of, refuse_halves
 from xpert.errors import DataError
 
 _AGAIN = "the export is damaged, export it again"
@@ -54,12 +54,7 @@ def text_of(where: str, value: Any, field: str) -> str:
         return ""
     if not isinstance(value, str):
         raise DataError(f"{where}: {field!r} is {kind_of(value)}, not text: {_AGAIN}")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{where}: {field!r} holds half a character (U+{ord(value[error.start]):04X}, a lone surrogate): {_AGAIN}"
-        ) from error
+    refuse_halves(where, field, value, _AGAIN)
     return value.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "").strip()
 
 
